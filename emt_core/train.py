@@ -16,7 +16,7 @@ import logging
 import math
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,8 +121,9 @@ class _Group:
         thresholds = [config["threshold"][m] for m in self.places]
         while self.step < until and not stop.is_set():
             alive = [i for i, at in enumerate(self.diverged) if at < 0]
-            for level in sorted({self.level[i] for i in alive}):
-                self._update([i for i in alive if self.level[i] == level], horizons[level], lr, l2, thresholds)
+            levels = list(self.level)  # as they were before this step: whoever goes up in it is not updated twice
+            for level in sorted({levels[i] for i in alive}):
+                self._update([i for i in alive if levels[i] == level], horizons[level], lr, l2, thresholds)
             self.step += 1
             self.keep_snapshot()
             progress(len(self.places))
@@ -411,10 +412,10 @@ def _advance(groups: list[_Group], goal: int, stop: threading.Event, update, poo
     """Bring all groups to step ``goal``, or to a common end if ``stop`` is set or one of them fails."""
     futures = [pool.submit(g.advance, goal, stop, update) for g in groups]
     try:
-        for future in futures:
-            future.result()
-    except BaseException as error:  # one model's failure, or Ctrl-C where the program handles it in its own way
+        wait(futures, return_when=FIRST_EXCEPTION)
+    except KeyboardInterrupt:  # from a handler of the program's own
         stop.set()
-        wait(futures)
-        if not isinstance(error, KeyboardInterrupt):
-            raise
+    if any(future.done() and future.exception() for future in futures):
+        stop.set()
+    for future in futures:
+        future.result()

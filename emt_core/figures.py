@@ -1,0 +1,272 @@
+"""The book's still pictures: arrays in, matplotlib Axes or Figure out. No training and no theory here.
+
+Arrays may be NumPy arrays, tensors on any device, or nested sequences. Colours are Okabe and Ito's, told apart by the
+colour-blind; sign and kind are never shown by colour alone where a reader must decide by them. The background is white,
+so that the site can invert a picture for dark mode.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+Values = np.ndarray | torch.Tensor | Sequence
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = PALETTE = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+LINES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+DIVERGING = LinearSegmentedColormap.from_list("emt", ["#00456e", BLUE, "#ffffff", VERMILLION, "#7a3600"])
+
+# At 390 px a picture 6 in wide is shown at about 0.6 of its size: 12 pt is then still legible.
+RC = {
+    "axes.grid": True,
+    "axes.prop_cycle": mpl.cycler(color=LINES),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 13,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "figure.figsize": (6.0, 3.8),
+    "font.size": 12,
+    "grid.color": "#dddddd",
+    "image.cmap": "viridis",
+    "image.interpolation": "nearest",
+    "legend.fontsize": 11,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "emt",
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+}
+
+
+def style() -> AbstractContextManager:
+    """The book's settings within a block: `with style(): ...`."""
+    return plt.rc_context(RC)
+
+
+def use_style() -> None:
+    """The book's settings from here on; in a notebook, pictures become SVG without a date (equal runs, equal bytes)."""
+    mpl.rcParams.update(RC)
+    from IPython import get_ipython
+
+    if get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("svg", metadata={"Date": None})
+
+
+def as_numpy(values: Values, name: str, *shape: int | None) -> np.ndarray:
+    """`values` as an array whose shape agrees with `shape` (None: any length), or a ValueError naming `name`."""
+    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if array.ndim != len(shape) or any(want not in (None, got) for got, want in zip(array.shape, shape, strict=True)):
+        expected = ", ".join("any" if want is None else str(want) for want in shape)
+        raise ValueError(f"{name}: got shape {array.shape}, expected ({expected})")
+    return array
+
+
+def _real(array: np.ndarray, name: str) -> np.ndarray:
+    if np.iscomplexobj(array):
+        raise ValueError(f"{name}: got {array.dtype}, expected real numbers")
+    return array
+
+
+def multiplicities(values: np.ndarray, tolerance: float = 1e-3) -> list[tuple[complex, int]]:
+    """The distinct values among (K,) complex ones, each with how often it occurs."""
+    left, found = np.asarray(values), []
+    while left.size:
+        same = np.abs(left - left[0]) < tolerance
+        found.append((complex(left[same].mean()), int(same.sum())))
+        left = left[~same]
+    return found
+
+
+def eigenvalues(
+    learned: Values, theory: Values, *, threshold: float = 0.9, ax: Axes | None = None, title: str | None = None
+) -> Axes:
+    """Learned eigenvalues (N,) as dots over the theory's (K,) as rings, in the complex plane.
+
+    The full circle has radius 1, the dashed one `threshold`. A theoretical value beyond the threshold that occurs more
+    than once carries its multiplicity; learned dots are translucent, so that dots on top of each other look darker.
+    """
+    learned, theory = as_numpy(learned, "learned", None), as_numpy(theory, "theory", None)
+    ax = ax or plt.subplots(figsize=(5.2, 5.6))[1]
+    circle = np.exp(1j * np.linspace(0, 2 * np.pi, 361))
+    for radius, dash, label in ((1.0, "-", None), (threshold, "--", f"radius {threshold:g}")):
+        ax.plot(radius * circle.real, radius * circle.imag, dash, color="#777777", linewidth=1, zorder=1, label=label)
+    distinct = multiplicities(theory)
+    centres = np.array([value for value, _ in distinct], dtype=complex)
+    ax.scatter(centres.real, centres.imag, s=110, facecolors="none", edgecolors=BLACK, linewidths=1.3, zorder=2,
+               label="theory (×: multiplicity)" if any(n > 1 for _, n in distinct) else "theory")  # fmt: skip
+    ax.scatter(learned.real, learned.imag, s=26, color=VERMILLION, alpha=0.6, linewidths=0, zorder=3, label="learned")
+    for value, count in distinct:
+        if count > 1 and abs(value) > threshold:
+            at = value * (1 + 0.17 / abs(value))
+            ax.text(at.real, at.imag, f"×{count}", ha="center", va="center", fontsize=11)
+    reach = max(1.3, 1.08 * float(np.abs(np.concatenate([learned, theory])).max(initial=0.0)))
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="real part", ylabel="imaginary part")
+    ax.set_title(title)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, columnspacing=1.2, handletextpad=0.4)
+    return ax
+
+
+def _blocks(matrix: Values, name: str, history: int, dim: int) -> np.ndarray:
+    matrix = _real(as_numpy(matrix, name, None, None), name)
+    if matrix.shape[0] != matrix.shape[1] or len(matrix) < history * dim:
+        raise ValueError(
+            f"{name}: got shape {matrix.shape}, expected a square of side {history * dim} (history × dim) or more"
+        )
+    return matrix
+
+
+def block_grid(
+    matrix: Values, history: int, dim: int, *, ax: Axes | None = None, title: str | None = None,
+    labels: Sequence[str] | None = None, vmax: float | None = None,
+) -> Axes:  # fmt: skip
+    """A (K, K) matrix in the basis of variable memories, K >= S·D: thin lines part the blocks of side `dim`.
+
+    Rows and columns beyond S·D (residual components) lie behind a heavy line, under the label "rest". `labels` (S,)
+    name the blocks; colours run from -vmax to vmax, by default the largest modulus of an entry.
+    """
+    matrix = _blocks(matrix, "matrix", history, dim)
+    labels = [rf"$\Psi_{{{k}}}$" for k in range(1, history + 1)] if labels is None else list(labels)
+    if len(labels) != history:
+        raise ValueError(f"labels: got {len(labels)}, expected {history} (one per variable)")
+    ax = ax or plt.subplots(figsize=(5.6, 5.2))[1]
+    side, memory = len(matrix), history * dim
+    vmax = float(np.abs(matrix).max()) if vmax is None else vmax
+    ax.imshow(matrix, cmap=DIVERGING, vmin=-vmax, vmax=vmax)
+    for k in range(1, history):
+        ax.axhline(k * dim - 0.5, color="#999999", linewidth=0.7)
+        ax.axvline(k * dim - 0.5, color="#999999", linewidth=0.7)
+    ticks = [k * dim + (dim - 1) / 2 for k in range(history)]
+    if side > memory:
+        ax.axhline(memory - 0.5, color="black", linewidth=2)
+        ax.axvline(memory - 0.5, color="black", linewidth=2)
+        ticks, labels = [*ticks, (memory + side - 1) / 2], [*labels, "rest"]
+    ax.set_xticks(ticks, labels)
+    ax.set_yticks(ticks, labels)
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(True)
+    ax.set_title(title)
+    return ax
+
+
+def block_grids(
+    matrices: Sequence[Values], titles: Sequence[str], history: int, dim: int, *, columns: int = 2
+) -> Figure:
+    """Several (K, K) matrices as `block_grid`s, `columns` in a row, on one colour scale with one colour bar."""
+    if len(matrices) != len(titles) or not len(matrices):
+        raise ValueError(f"titles: got {len(titles)} for {len(matrices)} matrices, expected one each and at least one")
+    matrices = [_blocks(matrix, f"matrices[{i}]", history, dim) for i, matrix in enumerate(matrices)]
+    columns = min(columns, len(matrices))
+    rows = -(-len(matrices) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(0.7 + 3.1 * columns, 3.2 * rows), squeeze=False)
+    vmax = max(float(np.abs(matrix).max()) for matrix in matrices)
+    for ax, matrix, title in zip(axes.flat, matrices, titles, strict=False):
+        block_grid(matrix, history, dim, ax=ax, title=title, vmax=vmax)
+    for ax in axes.flat[len(matrices) :]:
+        ax.set_axis_off()
+    figure.colorbar(axes.flat[0].images[0], ax=axes, shrink=0.8, aspect=25)
+    return figure
+
+
+def memory_strip(
+    contents: Values, history: int, dim: int, times: Sequence[int], *, first: int = 0, title: str | None = None,
+    columns: int = 5,
+) -> Figure:  # fmt: skip
+    """What each variable memory holds at some times: one S × D panel a time (row = variable, oldest on top).
+
+    contents: (T, K) with K >= S·D, oldest block first, further columns ignored; its row 0 is time `first`. The panels
+    wrap after `columns`. Colours are symmetric about 0 and common to all panels.
+    """
+    contents = _real(as_numpy(contents, "contents", None, None), "contents")
+    if contents.shape[1] < history * dim:
+        raise ValueError(f"contents: got {contents.shape[1]} columns, expected {history * dim} (history × dim) or more")
+    times = [int(time) for time in times]
+    if not times or not all(first <= time < first + len(contents) for time in times):
+        raise ValueError(f"times: got {times}, expected at least one, all from {first} to {first + len(contents) - 1}")
+    panels = contents[np.array(times) - first, : history * dim].reshape(-1, history, dim)
+    columns = min(columns, len(times))
+    rows = -(-len(times) // columns)
+    height = 0.35 + 1.15 * min(max(history / dim, 0.5), 2.0)
+    figure, axes = plt.subplots(rows, columns, figsize=(0.8 + 1.2 * columns, 0.4 + height * rows), squeeze=False)
+    vmax = float(np.abs(panels).max()) or 1.0
+    for ax, panel, time in zip(axes.flat, panels, times, strict=False):
+        image = ax.imshow(panel, cmap=DIVERGING, vmin=-vmax, vmax=vmax)
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+        ax.spines[:].set_visible(True)
+        ax.set_title(f"t = {time}", fontsize=12)
+    for ax in axes.flat[len(times) :]:
+        ax.set_axis_off()
+    for ax in axes[:, 0]:
+        ax.set_yticks([0, history - 1], [r"$\Psi_1$", rf"$\Psi_{{{history}}}$"] if history > 1 else [r"$\Psi_1$"] * 2)
+        ax.tick_params(length=0)
+    figure.colorbar(image, ax=axes, shrink=0.9, aspect=25)
+    figure.suptitle(title)
+    return figure
+
+
+def _ensemble(values: Values, name: str, length: int) -> np.ndarray:
+    """(length,) or (M, length) as (M, length)."""
+    array = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
+    return as_numpy(array[None] if array.ndim == 1 else array, name, None, length)
+
+
+def curves(
+    x: Values, ys: Values, *, ylabel: str, labels: Sequence[str] | None = None, xlabel: str = "training step",
+    band: tuple[float, float] | None = None, log: bool = False, ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Lines over x (X,): an ensemble (X,) or (M, X), each model a thin line and their median a bold one.
+
+    With `labels`, `ys` is a sequence of such ensembles, one for each label. `band` = (low, high) shades between two
+    quantiles instead of drawing every model. Where a model is NaN the median is too: a gap, not a silent omission.
+    """
+    x = as_numpy(x, "x", None)
+    if labels is not None and len(labels) != len(ys):
+        raise ValueError(f"labels: got {len(labels)}, expected {len(ys)} (one per ensemble in ys)")
+    groups = [_ensemble(ys, "ys", len(x))] if labels is None else [
+        _ensemble(y, f"ys[{i}]", len(x)) for i, y in enumerate(ys)
+    ]  # fmt: skip
+    ax = ax or plt.subplots()[1]
+    # Colour is seconded by the dash, for readers and printers without colour.
+    for i, (group, label) in enumerate(zip(groups, labels or [None], strict=True)):
+        color, dash = LINES[i % len(LINES)], ("-", "--", "-.", ":")[i % 4]
+        if band is not None:
+            ax.fill_between(x, *np.quantile(group, band, axis=0), color=color, alpha=0.2, linewidth=0)
+        elif len(group) > 1:
+            ax.plot(x, group.T, color=color, linewidth=0.8, alpha=0.4)
+        ax.plot(x, np.median(group, axis=0), color=color, linestyle=dash, linewidth=2.4, label=label)
+    ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    if labels is not None:
+        ax.legend()
+    return ax
+
+
+def staircase(steps: Values, counts: Values, loss: Values, *, expected: int | None = None) -> Figure:
+    """Eigenvalues found above, loss (log) below, over shared training steps (X,): both (X,) or (M, X).
+
+    `expected`, the theory's count, is drawn dashed.
+    """
+    steps = as_numpy(steps, "steps", None)
+    counts, loss = _ensemble(counts, "counts", len(steps)), _ensemble(loss, "loss", len(steps))
+    figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(6.0, 5.0))
+    faint = 1.0 if len(counts) == 1 else 0.5
+    above.step(steps, counts.T, where="post", color=BLUE, alpha=faint)
+    if expected is not None:
+        above.axhline(expected, color="#777777", linestyle="--", linewidth=1, label=f"theory: {expected}")
+        above.legend(loc="lower right")
+    above.set_ylabel("eigenvalues found")
+    below.plot(steps, loss.T, color=VERMILLION, alpha=faint)
+    below.set(xlabel="training step", ylabel="loss", yscale="log")
+    return figure

@@ -1,0 +1,206 @@
+// A trained network run in the page from its weights: what each variable memory holds, and what it says.
+//
+// With step t = 1, 2, ...:  h_t = tanh(W_hh h_{t-1} + W_uh u_t),  c_t = dual h_t (contents),  o_t = W_r h_t.
+
+const CELL = 10;
+
+// matrix (row-major, rows × vector.length) times vector
+function times(matrix, vector) {
+  const out = new Float64Array(matrix.length / vector.length);
+  for (let i = 0, at = 0; i < out.length; i++) {
+    let sum = 0;
+    for (let j = 0; j < vector.length; j++) sum += matrix[at++] * vector[j];
+    out[i] = sum;
+  }
+  return out;
+}
+
+// inputs: S·D numbers ±1, first step first. edits: "t,k" → the content k whose sign is flipped after step t was read.
+export function simulate(weights, inputs, history, dim, steps, edits = new Set()) {
+  let h = new Float64Array(weights.W_r.length / dim);
+  const contents = [times(weights.dual, h)];
+  const outputs = [times(weights.W_r, h)];
+  const past = Array.from({ length: history }, (_, t) => inputs.slice(t * dim, (t + 1) * dim));
+  const right = [];
+  for (let t = 1; t <= history + steps; t++) {
+    if (t > history) {
+      past.push(times(weights.operator, past.slice(-history).flatMap((x) => [...x])));
+      right.push([...past.at(-1)]);
+    }
+    const drive = times(weights.W_uh, t <= history ? past[t - 1] : new Array(dim).fill(0));
+    h = times(weights.W_hh, h).map((a, i) => Math.tanh(a + drive[i]));
+    outputs.push(times(weights.W_r, h));
+    const c = times(weights.dual, h);
+    for (let k = 0; k < c.length; k++) {
+      if (c[k] === 0 || !edits.has(`${t},${k}`)) continue; // an empty or dropped variable has no sign to flip
+      h = h.map((value, i) => value - 2 * c[k] * weights.basis[i * c.length + k]);
+      const entry = t - history + Math.floor(k / dim); // the theory: block b holds the entry of step t - S + 1 + b
+      if (entry >= 0) past[entry] = past[entry].map((value, d) => (d === k % dim ? -value : value));
+    }
+    contents.push(times(weights.dual, h));
+  }
+  return { contents, outputs, right };
+}
+
+// Area tells the modulus; a filled square is plus, a ring is minus: the sign never hangs on colour alone.
+const side = (value) => Math.sqrt(Math.min(1, Math.abs(value)));
+
+function paint(mark, value) {
+  mark.className = value >= 0 ? "emt-plus" : "emt-minus";
+  mark.style.setProperty("--size", side(value).toFixed(3));
+}
+
+function grid(label, history, dim, rowName, cellName, onClick) {
+  const element = html("div", { class: "emt-grid", role: onClick ? "group" : "img", "aria-label": label });
+  element.style.setProperty("--columns", dim);
+  const marks = [];
+  const cells = [];
+  for (let row = 0; row < history; row++) {
+    element.append(html("span", { class: "emt-row", "aria-hidden": "true" }, rowName(row)));
+    for (let d = 0; d < dim; d++) {
+      const i = row * dim + d;
+      const cell = onClick ? button("", () => onClick(i), { "aria-label": cellName(row, d) }) : html("span");
+      cell.classList.add("emt-cell");
+      marks.push(cell.appendChild(html("i")));
+      cells.push(cell);
+      element.append(cell);
+    }
+  }
+  if (onClick) roving(cells, dim);
+  return { element, marks, cells };
+}
+
+// One column a step of the output phase, one row a dimension.
+function strip(dim, steps) {
+  const picture = svg("svg", { viewBox: `0 0 ${steps * CELL} ${dim * CELL}`, class: "emt-strip", role: "img" });
+  picture.style.maxWidth = `${2.2 * steps * CELL}px`; // few steps should not make giant cells
+  const cursor = svg("rect", { width: CELL, height: dim * CELL, class: "emt-cursor" });
+  let columns = [];
+  function draw(rows, right) {
+    columns = rows.map((row, t) => {
+      const column = svg("g", { transform: `translate(${t * CELL} 0)` });
+      row.forEach((value, d) => {
+        const [size, middle] = [0.8 * CELL * side(value), (d + 0.5) * CELL];
+        column.append(
+          value >= 0
+            ? svg("rect", { x: (CELL - size) / 2, y: middle - size / 2, width: size, height: size, class: "emt-plus" })
+            : svg("circle", { cx: CELL / 2, cy: middle, r: Math.max(0, size / 2 - 0.6), class: "emt-minus" }),
+        );
+        if (value >= 0 === right[t][d] >= 0) return;
+        const cross = `M1 ${middle - 4}l8 8m0 -8l-8 8`;
+        column.append(svg("path", { d: cross, class: "emt-halo" }), svg("path", { d: cross, class: "emt-cross" }));
+      });
+      return column;
+    });
+    picture.replaceChildren(cursor, ...columns);
+  }
+  function show(written, upTo, label) {
+    columns.forEach((column, t) => (column.style.visibility = t < upTo ? "visible" : "hidden"));
+    cursor.setAttribute("x", (written - 1) * CELL);
+    picture.setAttribute("aria-label", label);
+  }
+  return { element: picture, draw, show };
+}
+
+function render({ model, el }) {
+  const [history, dim, steps, editable] = ["history", "dim", "steps", "editable"].map((name) => model.get(name));
+  const entries = Object.entries(model.get("weights"));
+  const weights = Object.fromEntries(entries.map(([name, text]) => [name, floats(text)]));
+  let inputs = [...model.get("inputs")];
+  let edits = new Set();
+  let run = null;
+  let scale = 1;
+
+  const status = statusLine();
+  const bits = grid("Inputs, one step a row. Arrow keys move, space flips a sign.", history, dim,
+    (row) => row + 1, (row, d) => `input at step ${row + 1}, dimension ${d + 1}, plus`,
+    (i) => choose(inputs.map((value, j) => (j === i ? -value : value))));
+  const memoryLabel = "Contents of the variable memories, oldest variable first";
+  const memory = grid(memoryLabel, history, dim, (row) => `Ψ${row + 1}`,
+    (row, d) => `flip variable ${row + 1}, dimension ${d + 1}`, editable ? flip : null);
+  const [written, target] = [strip(dim, steps), strip(dim, steps)];
+
+  const same = (row, other) => row.filter((value, d) => value >= 0 === other[d] >= 0).length;
+  const signsRight = (t) => same([...run.outputs[t]], run.right[t - history - 1]);
+
+  function describe(t) {
+    const edited = edits.size ? `; ${edits.size} sign${edits.size > 1 ? "s" : ""} flipped by hand` : "";
+    if (t === 0) return `t = 0: nothing written yet${edited}`;
+    if (t <= history) return `t = ${t} (input phase): input ${t} of ${history} is written${edited}`;
+    let total = 0;
+    for (let past = history + 1; past <= t; past++) total += signsRight(past);
+    const soFar = `${total} of ${dim * (t - history)} so far`;
+    return `t = ${t} (output phase): ${signsRight(t)} of ${dim} signs right, ${soFar}${edited}`;
+  }
+
+  function onMove(t) {
+    const signs = [];
+    memory.marks.forEach((mark, k) => {
+      const value = run.contents[t][k] / scale;
+      paint(mark, value);
+      signs.push((k % dim ? "" : ` Ψ${k / dim + 1}: `) + (Math.abs(value) < 0.1 ? "0" : value > 0 ? "+" : "−"));
+      memory.cells[k].classList.toggle("emt-edited", edits.has(`${t},${k}`));
+    });
+    memory.element.setAttribute("aria-label", memoryLabel + "." + signs.join(""));
+    bits.cells.forEach((cell, i) => cell.classList.toggle("emt-now", Math.floor(i / dim) === t - 1));
+    written.show(t - history, t - history, `Output written by the network up to t = ${t}: ${describe(t)}`);
+    target.show(t - history, steps, "The right output of every step");
+    status.textContent = describe(t);
+  }
+
+  function recompute() {
+    run = simulate(weights, inputs, history, dim, steps, edits);
+    // Full size: the 90th percentile of the output phase, since contents just written can be many times larger.
+    const moduli = run.contents.slice(history + 1).flatMap((c) => [...c.map(Math.abs)]).sort((a, b) => a - b);
+    scale = moduli[Math.floor(0.9 * moduli.length)] || 1;
+    inputs.forEach((value, i) => {
+      paint(bits.marks[i], value);
+      bits.cells[i].setAttribute("aria-pressed", value > 0);
+    });
+    written.draw(run.outputs.slice(history + 1).map((row) => [...row]), run.right);
+    target.draw(run.right, run.right);
+    if (undo) undo.disabled = edits.size === 0;
+    time.show(time.position());
+  }
+  function choose(next) {
+    inputs = [...next];
+    edits = new Set();
+    recompute();
+    model.set("inputs", inputs);
+    model.save_changes();
+  }
+  function flip(k) {
+    if (run.contents[time.position()][k] === 0) return;
+    const edit = `${time.position()},${k}`;
+    if (!edits.delete(edit)) edits.add(edit);
+    recompute();
+  }
+
+  const random = () => choose(inputs.map(() => (Math.random() < 0.5 ? -1 : 1)));
+  const presets = Object.entries(model.get("presets")).map(([name, pattern]) => button(name, () => choose(pattern)));
+  const undo = editable ? button("undo flips", () => { edits = new Set(); recompute(); }) : null;
+  const options = { label: "Time step", last: history + steps, start: history, period: 350, status, describe, onMove };
+  const time = timeline(options);
+  const follow = () => model.get("inputs").some((value, i) => value !== inputs[i]) && choose(model.get("inputs"));
+  model.on("change:inputs", follow);
+
+  const heading = (text) => html("p", { class: "emt-heading" }, text);
+  el.append(html("div", { class: "emt-explorer emt-travel" },
+    html("div", { class: "emt-buttons", role: "group", "aria-label": "Choose inputs" },
+      button("random", random), ...presets, ...(undo ? [undo] : [])),
+    html("div", { class: "emt-pair" },
+      html("div", {}, heading("inputs"), bits.element),
+      html("div", {}, heading("memories"), memory.element)),
+    time.element, status,
+    heading(`written by the network, t = ${history + 1} to ${history + steps}`), written.element, heading("right output"), target.element,
+    html("p", { class: "emt-key" }, `Click ${editable ? "an input or a memory" : "an input"} to flip its sign. ` +
+      "Filled square: plus. Ring: minus. Area: modulus. Cross: wrong sign."),
+    ...(model.get("caption") ? [html("p", { class: "emt-caption" }, model.get("caption"))] : [])));
+  recompute();
+  return () => {
+    time.stop();
+    model.off("change:inputs", follow);
+  };
+}
+
+export default { render };

@@ -1,0 +1,181 @@
+"""Claims: the verdict follows from the rule alone, and a record survives the way through a notebook."""
+
+import html
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emt_core.claims import MIME, PROFILES, Claim, Rule, collect, show, to_html
+
+NAN = math.nan
+
+
+def claim(values=(0.5, 0.25), rule=("median", "≤", 0.5), profile="smoke", **kwargs) -> Claim:
+    own = dict(id="error", paper="EMT", place="Table 1", statement="It is small.", claimed="0.0005")
+    return Claim(**own | kwargs, values=values, rule=Rule(*rule), profile=profile)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "relation", "bound", "values", "holds"),
+    [
+        ("median", "≤", 2, (1, 2, 9), True),
+        ("median", "≤", 1.9, (1, 2, 9), False),
+        ("mean", "≤", 4, (1, 2, 9), True),
+        ("mean", "≥", 4.1, (1, 2, 9), False),
+        ("min", "≥", 1, (1, 2, 9), True),
+        ("min", "≥", 2, (1, 2, 9), False),
+        ("max", "≤", 9, (1, 2, 9), True),
+        ("max", "≤", 8, (1, 2, 9), False),
+        ("min", "=", 64, (64, 64), True),
+        ("min", "=", 64, (63, 64), False),
+        ("max", "≤", 1, (math.inf, 0), False),
+        ("max", "≥", 1, (math.inf, 0), True),
+    ],
+    ids=str,
+)
+def test_verdict_is_the_rule(statistic, relation, bound, values, holds):
+    assert claim(values, (statistic, relation, bound)).verdict == ("holds" if holds else "fails")
+
+
+@pytest.mark.parametrize("relation", ["≤", "≥", "="])
+@pytest.mark.parametrize("statistic", ["median", "mean", "min", "max"])
+@pytest.mark.parametrize("values", [(NAN,), (NAN, 1.0), (1.0, NAN), (0.0, NAN, 2.0)], ids=str)
+def test_a_missing_value_fails_every_rule(values, statistic, relation):
+    assert claim(values, (statistic, relation, 1)).verdict == "fails"
+
+
+@pytest.mark.parametrize("needs", PROFILES)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_smaller_profile_decides_nothing(profile, needs):
+    verdict = claim(profile=profile, needs=needs).verdict
+    enough = PROFILES.index(profile) >= PROFILES.index(needs)
+    assert verdict == ("holds" if enough else "not decided here")
+
+
+def test_spread_leaves_missing_values_out():
+    assert claim((3.0, NAN, 1.0)).spread == (1.0, 3.0)
+    assert claim((NAN, 2.0)).spread == (2.0, 2.0)
+    assert all(math.isnan(end) for end in claim((NAN, NAN)).spread)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [0.5, [0.5], (1, 2), np.array([[1.0, 2.0]]), np.float32(0.5)],
+    ids=["number", "list", "ints", "array", "scalar"],
+)
+def test_values_become_a_tuple_of_floats(values):
+    stored = claim(values).values
+    assert isinstance(stored, tuple)
+    assert stored == tuple(np.asarray(values, dtype=float).ravel())
+    assert all(type(v) is float for v in stored)
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True)
+
+
+@given(
+    st.lists(numbers, min_size=1, max_size=5),
+    st.sampled_from(["median", "mean", "min", "max"]),
+    st.sampled_from("≤≥="),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=10),
+)
+@pytest.mark.filterwarnings("ignore:invalid value", "ignore:overflow")
+def test_a_record_survives_strict_json(values, statistic, relation, bound, text):
+    original = claim(values, (statistic, relation, bound), statement=text, needs="full", expected_to_fail=True)
+    wire = json.dumps(original.to_json(), allow_nan=False)  # as a notebook is written
+    back = Claim.from_json(json.loads(wire))
+    assert np.array_equal(back.values, original.values, equal_nan=True)
+    assert (back.rule, back.statement, back.verdict) == (original.rule, original.statement, original.verdict)
+    assert back.expected_to_fail
+    assert to_html([back]) == to_html([original])
+
+
+def test_a_record_says_what_was_computed_from_it():
+    record = claim((0.25, 0.5, NAN), ("min", "≥", 1)).to_json()
+    assert record["verdict"] == "fails"
+    assert record["seeds"] == 3
+    assert record["values"] == [0.25, 0.5, None]
+    assert record["spread"] == [0.25, 0.5]
+    assert record["obtained"] is None
+
+
+def test_the_verdict_of_a_record_is_computed_anew():
+    forged = claim(values=(9,)).to_json() | {"verdict": "holds", "obtained": 0}
+    assert Claim.from_json(forged).verdict == "fails"
+
+
+def test_claims_are_collected_from_a_notebooks_outputs(tmp_path):
+    a, b = claim(id="a"), claim(id="b", values=(9, NAN))
+    bundle = show(a, b)._repr_mimebundle_()
+    cells = [
+        {"cell_type": "markdown", "source": ""},
+        {"cell_type": "code", "outputs": [{"output_type": "stream", "text": "hello"}]},
+        {"cell_type": "code", "outputs": [{"output_type": "display_data", "data": {"text/plain": "x"}}]},
+        {"cell_type": "code", "outputs": [{"output_type": "execute_result", "data": bundle}]},
+    ]
+    path = tmp_path / "chapter.ipynb"
+    path.write_text(json.dumps({"cells": cells}, allow_nan=False), encoding="utf-8")
+    found = collect(path)
+    assert found[0] == a
+    assert [c.id for c in found] == ["a", "b"]
+    assert bundle[MIME]["claims"][0]["verdict"] == "holds"
+
+
+def test_the_table_shows_every_number_and_escapes_text():
+    nasty = claim(statement="<b>W & Φ</b>", place='"1"', claimed="< 1", id='a"b', values=(0.25, 0.5, NAN))
+    page = to_html([nasty])
+    for text in ("<b>W & Φ</b>", "< 1", 'a"b'):
+        assert text not in page
+        assert html.escape(text) in page
+    assert "0.25 … 0.5" in page
+    assert "<td>3</td>" in page
+    assert 'data-verdict="fails"' in page
+    assert "—" in page  # the median of values of which one is missing
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (64, "64"),
+        (0, "0"),
+        (0.0005, "5.0e-04"),
+        (0.96, "0.96"),
+        (1e9, "1.0e+09"),
+        (math.inf, "∞"),
+        (-math.inf, "−∞"),
+        (NAN, "—"),
+    ],
+    ids=str,
+)
+def test_numbers_are_shown_short(value, shown):
+    assert f"<td>{shown}</td>" in to_html([claim((value,))])
+    assert f"({claim().rule}; {shown})" in show(claim((value,)))._repr_mimebundle_()["text/plain"]
+
+
+def test_what_was_not_decided_says_what_it_needs():
+    page = to_html([claim(needs="full")])
+    assert 'data-verdict="not decided here"' in page
+    assert "needs profile full" in page
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="statistic"):
+        Rule("mode", "≤", 1)
+    with pytest.raises(ValueError, match="relation"):
+        Rule("min", "<", 1)
+    for bound in (NAN, math.inf):
+        with pytest.raises(ValueError, match="bound"):
+            Rule("min", "≤", bound)
+    with pytest.raises(ValueError, match="profile"):
+        claim(profile="tiny")
+    with pytest.raises(ValueError, match="needs"):
+        claim(needs="tiny")
+    with pytest.raises(ValueError, match="values"):
+        claim(values=())
+    with pytest.raises(ValueError, match="distinct"):
+        show(claim(), claim())
