@@ -120,7 +120,8 @@ def variable_memories(
         columns = columns * kept
 
     generator = generator or torch.Generator().manual_seed(0)
-    rest, rest_dual = _residual_directions(wide, task, columns, dual, free, generator)
+    # all of them are found, the leading ones kept; none costs nothing
+    rest, rest_dual = _residual_directions(wide, task, columns, dual, free if residuals else 0, generator)
     labels = [("memory", k + 1, j) for k in range(S) for j in range(D)] + [("residual", i, 0) for i in range(residuals)]
     return VariableMemories(
         basis=torch.cat([columns, rest[:, :, :residuals]], dim=2),
@@ -139,12 +140,14 @@ def _residual_directions(
     r lies in the null space of Ψ* (Ψ*Ψ = I on what is kept), so the components are sought there: then Ψ*P = 0, and
     [Ψ P] with [Ψ*; Pᵀ(I − ΨΨ*)] is again a basis and its dual, also where the run leaves some directions unused.
     """
+    if count == 0:
+        return basis[:, :, :0], dual[:, :0]
     complement = torch.eye(model.hidden, dtype=basis.dtype) - basis @ dual
     inputs = task.inputs(256, [generator], basis.dtype).expand(model.models, -1, -1, -1)
     states, _ = cells.rollout(model, inputs, horizon=2 * task.history)
     residual = states.flatten(1, 2) @ complement.mT
     # right singular vectors beyond the rank of Ψ* span its null space
-    frame = torch.linalg.svd(dual).Vh[:, -count:].mT if count else basis[:, :, :0]
+    frame = torch.linalg.svd(dual).Vh[:, -count:].mT
     inside = residual @ frame
     _, vectors = torch.linalg.eigh(inside.mT @ inside)
     directions = frame @ vectors.flip(-1)
