@@ -49,7 +49,7 @@ def effective_interaction(task: VariableBinding) -> Float[Tensor, "SD SD"]:
     """Effective Φ: rows and columns of the entries off every cycle are zeroed; same shape as Φ.
 
     Its rank, the task's effective rank, is the number of eigenvalues on the unit circle. An entry that is zeroed may
-    still carry outputs; it forgets them after at most S steps.
+    still carry outputs; it forgets them after at most S·D steps.
     """
     keep = on_cycle(task).double()
     return keep[:, None] * interaction_matrix(task) * keep
@@ -112,3 +112,23 @@ def writing_gap(task: VariableBinding) -> Float[Tensor, "SD SD"]:
     """
     matrix = writing_matrix(task)
     return matrix - torch.eye(len(matrix), dtype=torch.float64)
+
+
+def linear_floor(task: VariableBinding, horizon: int) -> float:
+    """The least mean squared error over ``horizon`` output steps that any linear time-invariant network can reach.
+
+    The target is x(S+m) = Σ_l A(m, l) u(l), with independent random signs u. A linear time-invariant network that starts
+    at zero writes Σ_l G(S+m−l) u(l): one D × D response G(n) for each lag n. Its error is least where G(n) is the mean of
+    the A(m, l) of that lag, and is then their variance. Zero iff the task can be read exactly by such a network.
+    """
+    S, D = task.history, task.dim
+    if horizon < 1:
+        raise ValueError(f"horizon must be at least 1, got {horizon}")
+    # what x(S+m) is made of: the response of the targets to each single input entry
+    unit = torch.eye(S * D, dtype=torch.float64).view(1, S * D, S, D).transpose(1, 2)
+    A = task.targets(unit, horizon)[0].view(horizon, S, D, D)  # (m, l, input entry, output entry)
+    lag = torch.arange(horizon)[:, None] - torch.arange(S) + S - 1
+    A, lag = A.flatten(0, 1), lag.flatten()
+    mean = torch.zeros(int(lag.max()) + 1, D, D, dtype=torch.float64).index_add(0, lag, A)
+    mean /= lag.bincount()[:, None, None]
+    return float((A - mean[lag]).square().sum() / (horizon * D))
