@@ -147,8 +147,8 @@ def collect(notebook: str | Path) -> list[Claim]:
 
 
 def to_html(claims: Iterable[Claim]) -> str:
-    """One row per claim: statement, claimed, obtained (with spread and number of seeds), rule, verdict."""
-    head = "".join(f'<th scope="col">{h}</th>' for h in ("Claim", "Claimed", "Obtained", "Seeds", "Rule", "Verdict"))
+    """One row per claim: statement, claimed, obtained (with spread and number of values), rule, verdict."""
+    head = "".join(f'<th scope="col">{h}</th>' for h in ("Claim", "Claimed", "Obtained", "Values", "Rule", "Verdict"))
     rows = []
     for c in claims:
         low, high = c.spread

@@ -73,7 +73,7 @@ class VariableBinding:
 
     @cached_property
     def sources(self) -> tuple[tuple[int, int], ...]:
-        """For each output k: the entry p of the history (0 … S·D − 1, oldest block first) and the sign ±1."""
+        """For each output k, the entry p of the history (0 … S·D − 1, oldest block first) and the sign ±1."""
         choice, permutation, signs = self.triple
         entries = [p for p in range(self.history * self.dim) if choice >> p & 1]
         for k, g in enumerate(_digits(permutation, self.dim)):

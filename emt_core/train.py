@@ -249,7 +249,8 @@ def fit(
         group.keep_snapshot()
 
     done = sum(g.step * len(g.places) for g in groups)
-    bar = tqdm(total=steps * models, initial=done, unit="step", disable=not progress, desc=f"training {models} models")
+    quiet = {} if progress else {"disable": True}  # not given, so that TQDM_DISABLE is heard
+    bar = tqdm(total=steps * models, initial=done, unit="step", desc=f"training {models} models", **quiet)
     stop = threading.Event()
     chunk = checkpoint_every if path is not None else steps
     with one_thread_per_product(alone) as workers:

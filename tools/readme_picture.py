@@ -1,6 +1,6 @@
 """Draw the README's picture, theme/eigenvalues.svg: repeat copy at the paper's size, before and after training.
 
-    python tools/readme_picture.py
+python tools/readme_picture.py
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@
 
     python tools/train_repeat_copy.py --seeds 8 --checkpoint _build/repeat_copy
 
-Writes to book/data: repeat_copy_seeds.csv (one row per seed, failures included), repeat_copy.safetensors (weights of the
-lowest seed that reached 64 of 64 eigenvalues) and repeat_copy_film.safetensors (its eigenvalues through training). About six
-minutes a seed on one core; Ctrl-C loses nothing, the same command goes on where it stopped.
+Writes to book/data: repeat_copy_seeds.csv (one row per seed, failures included), repeat_copy.safetensors (weights of
+the lowest seed that reached 64 of 64 eigenvalues) and repeat_copy_film.safetensors (its eigenvalues through training).
+Five to seven minutes a seed on one core; Ctrl-C loses nothing, the same command goes on where it stopped.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def main() -> None:
 
     made_by = provenance()
     options.out.mkdir(parents=True, exist_ok=True)
-    with open(options.out / "repeat_copy_seeds.csv", "w", newline="", encoding="utf8") as file:
+    with (options.out / "repeat_copy_seeds.csv").open("w", newline="", encoding="utf8") as file:
         file.writelines(f"# {key}: {value}\n" for key, value in made_by.items())
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()

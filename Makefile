@@ -1,0 +1,95 @@
+# Two commands matter: `make book` and `make test`. Both work on a fresh machine that has Python >= 3.11 and make.
+# A chapter is executed again exactly when its text, emt_core, the lock, the data or its section of the profile changed:
+# tools/execute.py compares a hash of all of these, so file times do not matter and every chapter is simply asked.
+
+PROFILE ?= default
+PYTHON  ?= python3
+BUILD   ?= _build
+HTML    ?= $(BUILD)/html
+JOBS    ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+
+PROFILES := smoke default full
+ifeq ($(filter $(PROFILE),$(PROFILES)),)
+$(error unknown PROFILE "$(PROFILE)": choose one of $(PROFILES))
+endif
+
+VENV  := .venv
+PY    := $(VENV)/bin/python
+STAMP := $(VENV)/.stamp
+CHAPTERS := $(patsubst book/%.md,%,$(shell grep -l '^jupytext:' book/*.md 2>/dev/null))
+EXECUTED := $(patsubst %,$(BUILD)/executed/$(PROFILE)/%.ipynb,$(CHAPTERS))
+VENDOR := $(BUILD)/web/.stamp
+# children of a parallel make share its job slots; only a plain `make` gets one job per core
+PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(JOBS))
+PIP_COMPILE = $(VENV)/bin/pip-compile -q --strip-extras --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host --no-emit-options --output-file=requirements.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help book test lab sync lint clean lock upgrade site executed pytest FORCE
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@echo; echo '  PROFILE=smoke|default|full chooses how much is computed (default: default);'
+	@echo '  PYTHON=... the interpreter that makes .venv; HTML=... where the site goes.'
+
+book: $(STAMP) ## execute the chapters and build the site into _build/html
+	@$(MAKE) --no-print-directory $(PARALLEL) site
+
+test: $(STAMP) ## lint, build the smoke site into _build/test/html, run every test
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory $(PARALLEL) PROFILE=smoke HTML=$(BUILD)/test/html site
+	@$(MAKE) --no-print-directory pytest
+
+# loadgroup: tests that must not run side by side name a common xdist_group
+pytest: $(STAMP)
+	$(PY) -m pytest -q -n $(JOBS) --dist loadgroup
+
+lab: $(STAMP) ## open JupyterLab on the chapters (edit book/*.md as notebooks)
+	$(VENV)/bin/jupyter lab --notebook-dir=.
+
+sync: $(STAMP) ## write each chapter's paired .ipynb from its .md
+	$(PY) tools/sync.py
+
+lint: $(STAMP) ## ruff, and whether the pairs are in sync
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) tools/sync.py --check
+
+clean: ## remove everything that was built (not .venv)
+	rm -rf $(BUILD) *.egg-info
+
+lock: $(STAMP) ## compile requirements.txt from requirements.in, keeping what still fits
+	$(PIP_COMPILE) requirements.in
+	sed -i.bak -E 's/^(torch==[^+]*)\+[^ ]*/\1/' requirements.txt && rm requirements.txt.bak
+
+upgrade: $(STAMP) ## like lock, with the newest versions that requirements.in allows
+	sed -i.bak -E 's/^torch==.*/torch>=2.11/' requirements.in && rm requirements.in.bak
+	$(PIP_COMPILE) --upgrade requirements.in
+	sed -i.bak -E 's/^(torch==[^+]*)\+[^ ]*/\1/' requirements.txt && rm requirements.txt.bak
+
+# -- the steps -------------------------------------------------------------------------------------------------------
+
+$(STAMP): requirements.txt pyproject.toml
+	@test -x $(PY) || $(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit( \
+		"emt needs Python 3.11 or newer, but $(PYTHON) is %d.%d: call make with PYTHON=python3.12 or the like" % v)'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps -e . 2>/dev/null || \
+		$(PY) -m pip install --disable-pip-version-check --no-deps -e .  # again, to show why
+	@touch $@
+
+# an unfinished download leaves no stamp, so it is fetched again
+$(VENDOR): tools/web/package.json tools/web/package-lock.json tools/vendor.py | $(STAMP)
+	$(PY) tools/vendor.py $(BUILD)/web
+	@touch $@
+
+executed: $(EXECUTED)
+
+$(BUILD)/executed/$(PROFILE)/%.ipynb: book/%.md FORCE | $(STAMP)
+	@$(PY) tools/execute.py $* --profile $(PROFILE) --build $(BUILD)
+
+site: $(EXECUTED) $(VENDOR)
+	@$(PY) tools/build_site.py --profile $(PROFILE) --build $(BUILD) --html $(HTML)
+
+FORCE:

@@ -1,0 +1,170 @@
+"""The build's promises, on a copy of the tree: what is executed again, what fails, what is left."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTER = (Path(__file__).parent / "tiny_chapter.md").read_text(encoding="utf8")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A book of two chapters, `tiny` and `other`, with the real Makefile and tools, and an empty library."""
+    for name in ("Makefile", "requirements.txt", "pyproject.toml", "_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, tmp_path)
+        os.utime(tmp_path / name, (0, 0))  # older than the environment's stamp, which make must leave alone
+    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "book" / "profiles").mkdir(parents=True)
+    (tmp_path / "book" / "data").mkdir()
+    (tmp_path / "emt_core").mkdir()
+    (tmp_path / "emt_core" / "__init__.py").touch()
+    (tmp_path / "book" / "tiny.md").write_text(CHAPTER, encoding="utf8")
+    (tmp_path / "book" / "profiles" / "smoke.yml").write_text("tiny: {count: 2}\nother: {count: 3}\n", encoding="utf8")
+    return tmp_path
+
+
+def execute(tree: Path, chapter: str = "tiny", check: bool = True) -> subprocess.CompletedProcess:
+    """Ask tools/execute.py to bring a chapter up to date."""
+    command = [sys.executable, "tools/execute.py", chapter, "--profile", "smoke", "--build", "_build"]
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True, check=check)
+
+
+def executed(tree: Path) -> Path:
+    """Where the executed chapter appears."""
+    return tree / "_build" / "executed" / "smoke" / "tiny.ipynb"
+
+
+def test_a_chapter_runs_with_its_profile_and_this_library(tree):
+    """Parameters come from the profile, `emt_core` from the tree whose files are hashed, and no path is published."""
+    done = execute(tree)
+    assert "executed  tiny (smoke)" in done.stdout
+    text = executed(tree).read_text(encoding="utf8")
+    assert f"smoke 2 {tree / 'emt_core' / '__init__.py'}" in text
+    assert "This page: the parameters of the smoke profile" in text
+    notebook = json.loads(text)
+    assert "papermill" not in notebook["metadata"]
+    assert notebook["metadata"]["emt"]["versions"].keys() == {"python", "torch", "numpy"}
+    assert not [o for c in notebook["cells"] for o in c.get("outputs", []) if o.get("name") == "stderr"]
+
+
+def test_executed_again_exactly_when_an_input_changed(tree):
+    """Text, library, lock, data or own section: yes. Touching files, or another chapter's section: no.
+
+    An execution takes seconds, so after the first two the record is brought up to date in its stead.
+    """
+    ask = "import sys; sys.path.insert(0, 'tools'); import execute; print(execute.inputs_hash('tiny', 'smoke'))"
+
+    def runs() -> bool:
+        done = subprocess.run([sys.executable, "-c", ask], cwd=tree, capture_output=True, text=True, check=True)
+        notebook = json.loads(executed(tree).read_text("utf8"))
+        record = notebook["metadata"]["emt"]
+        if record["inputs"] == done.stdout.strip():
+            return False
+        record["inputs"] = done.stdout.strip()
+        executed(tree).write_text(json.dumps(notebook), encoding="utf8")
+        return True
+
+    def append(name: str, text: str) -> None:
+        path = tree / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text((path.read_text("utf8") if path.exists() else "") + text, encoding="utf8")
+
+    profile = tree / "book" / "profiles" / "smoke.yml"
+    assert "executed  tiny" in execute(tree).stdout
+    for path in tree.rglob("*"):
+        path.touch()
+    assert "executed  tiny" not in execute(tree).stdout
+    append("book/tiny.md", "\nMore words.\n")
+    assert "executed  tiny" in execute(tree).stdout
+    assert not runs()
+    profile.write_text(profile.read_text("utf8").replace("count: 3", "count: 4"), encoding="utf8")
+    assert not runs(), "another chapter's parameters"
+    profile.write_text(profile.read_text("utf8").replace("count: 2", "count: 5"), encoding="utf8")
+    assert runs(), "its own parameters"
+    append("book/tiny.md", "\nMore words.\n")
+    assert runs(), "its text"
+    append("emt_core/new.js", "// a line\n")
+    assert runs(), "a new file of the library"
+    append("requirements.txt", "# a line\n")
+    assert runs(), "the lock"
+    append("book/data/table.csv", "a,b\n")
+    assert runs(), "the data"
+    (tree / "emt_core" / "new.js").unlink()
+    assert runs(), "a file of the library gone"
+    assert not runs()
+
+
+def make(tree: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Call the real make, with this environment's Python as the tree's."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    (tree / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(not (ROOT / ".venv" / ".stamp").exists(), reason="not the environment that make made")
+def test_a_broken_cell_turns_the_build_red(tree):
+    """`make` fails, says where and why, and publishes nothing of the chapter, nor what an older build left of it."""
+    execute(tree)
+    assert executed(tree).exists()
+    broken = CHAPTER + "\n```{code-cell} ipython3\nvalue = count - 2\n1 / value  # breaks here\n```\n"
+    (tree / "book" / "tiny.md").write_text(broken, encoding="utf8")
+    done = make(tree, "PROFILE=smoke", "book")
+    assert done.returncode != 0
+    for said in (
+        "chapter tiny failed",
+        "book/tiny.md",
+        "In [",
+        "1 / value  # breaks here",
+        "ZeroDivisionError",
+        "----> 2",
+    ):
+        assert said in done.stderr, said
+    assert "\x1b" not in done.stderr
+    assert not executed(tree).exists()
+    assert not (tree / "_build" / "html").exists()
+    assert (tree / "_build" / "failed" / "smoke" / "tiny.ipynb").exists()
+    assert list(executed(tree).parent.iterdir()) == []
+
+
+def test_an_unknown_profile_is_refused(tree):
+    """A typo in PROFILE is an error, not another default."""
+    done = make(tree, "PROFILE=smok", "book")
+    assert done.returncode != 0
+    assert 'unknown PROFILE "smok": choose one of smoke default full' in done.stderr
+
+
+def test_an_unknown_parameter_is_refused(tree):
+    """A profile can only set what the parameters cell declares."""
+    (tree / "book" / "profiles" / "smoke.yml").write_text("tiny: {cuont: 2}\n", encoding="utf8")
+    done = execute(tree, check=False)
+    assert done.returncode != 0
+    assert "cuont" in done.stderr
+    assert not executed(tree).exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+def test_killed_in_mid_execution_leaves_no_notebook(tree, how):
+    """Nothing stands at the final name; where no one could clear up, the next build does."""
+    (tree / "book" / "profiles" / "smoke.yml").write_text("tiny: {seconds: 60.0}\n", encoding="utf8")
+    command = [sys.executable, "tools/execute.py", "tiny", "--profile", "smoke", "--build", "_build"]
+    process = subprocess.Popen(command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(executed(tree).parent.glob(".tiny.*.ipynb")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert list(executed(tree).parent.glob(".tiny.*.ipynb")), "the execution did not start"
+    process.send_signal(how)
+    assert process.wait(30) != 0
+    assert not executed(tree).exists()
+    if how == signal.SIGKILL:
+        (tree / "book" / "profiles" / "smoke.yml").write_text("tiny: {}\n", encoding="utf8")
+        execute(tree)
+    assert [p.name for p in executed(tree).parent.iterdir()] == (["tiny.ipynb"] if how == signal.SIGKILL else [])

@@ -1,0 +1,182 @@
+"""Assemble the site: executed chapters + static pages -> _build/source/<profile>/ -> Jupyter Book -> the html folder.
+
+    python tools/build_site.py --profile default --html _build/html
+
+Sphinx sees only the staged folder, in which a chapter is its executed notebook. Two pages are made here from what the
+chapters recorded: the table of claims, and the execution status. The html folder is replaced only when the build passed
+with warnings as errors; when nothing changed since the last one, nothing is done.
+"""
+
+import argparse
+import hashlib
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from chapters import BOOK, CONFIG, ROOT, chapter_names, toc_order
+
+REDIRECT = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><link rel="icon" href="_static/favicon.svg">
+<meta http-equiv="refresh" content="0; url={page}"></head>
+<body><main><h1>{title}</h1><p><a href="{page}">Go to the first page</a></p></main></body></html>
+"""
+
+
+def fill(path: Path, marker: str, text: str) -> None:
+    """Replace a page's marker comment by generated text."""
+    page, comment = path.read_text(encoding="utf8"), f"<!-- {marker} -->"
+    if page.count(comment) != 1:
+        raise ValueError(f"{path.name}: expected one marker {comment}, found {page.count(comment)}")
+    path.write_text(page.replace(comment, text), encoding="utf8")
+
+
+def claims_table(notebooks: list[Path]) -> str:
+    """Every claim that a chapter recorded, grouped by paper; chapters in reading order."""
+    from emt_core import claims
+
+    records = [claim for notebook in notebooks for claim in claims.collect(notebook)]
+    if not records:
+        return "No chapter has recorded a claim yet."
+    blocks = []
+    for paper in dict.fromkeys(claim.paper for claim in records):
+        table = claims.to_html([claim for claim in records if claim.paper == paper])
+        blocks.append(f"## {paper}\n\n````{{raw}} html\n{table}\n````")
+    return "\n\n".join(blocks)
+
+
+def status_table(notebooks: list[Path]) -> str:
+    """One row per chapter: how long it ran, when, with what."""
+    rows = [
+        "| chapter | seconds | profile | date | Python | torch | numpy | machine |",
+        "|---|--:|---|---|---|---|---|---|",
+    ]
+    for notebook in notebooks:
+        record = json.loads(notebook.read_text(encoding="utf8"))["metadata"]["emt"]
+        versions = record["versions"]
+        cells = [f"[](/book/{notebook.stem})", f"{record['seconds']:.1f}", record["profile"], record["date"]]
+        cells += [versions["python"], versions["torch"], versions["numpy"], record["platform"]]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows) if notebooks else "No chapter has been executed yet."
+
+
+def without_records(notebook: Path) -> str:
+    """The executed notebook less the claims' machine-readable form, a kind of output that Sphinx does not know."""
+    content = json.loads(notebook.read_text(encoding="utf8"))
+    for cell in content["cells"]:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.emt.claims+json", None)
+    return json.dumps(content)
+
+
+def stage(source: Path, executed: Path, vendor: Path) -> None:
+    """Lay out what Sphinx reads."""
+    shutil.rmtree(source, ignore_errors=True)
+    (source / "book").mkdir(parents=True)
+    shutil.copytree(ROOT / "theme", source / "theme")
+    shutil.copytree(vendor, source / "theme" / "static" / "vendor")
+    chapters = chapter_names()
+    shutil.copy(BOOK / "references.bib", source / "book")
+    for page in BOOK.glob("*.md"):
+        if page.stem not in chapters:
+            shutil.copy(page, source / "book")
+    for folder in ("images", "data"):  # a page may show a picture, or a committed table
+        if (BOOK / folder).is_dir():
+            shutil.copytree(BOOK / folder, source / "book" / folder)
+    # so that `literalinclude` of ../emt_core/x.py works from the staged page as from the real one
+    shutil.copytree(ROOT / "emt_core", source / "emt_core", ignore=shutil.ignore_patterns("__pycache__"))
+    order = [Path(page).name for page in toc_order()]
+    notebooks = [
+        executed / f"{name}.ipynb" for name in sorted(chapters, key=lambda n: order.index(n) if n in order else 999)
+    ]
+    for notebook in notebooks:
+        (source / "book" / notebook.name).write_text(without_records(notebook), encoding="utf8")
+    fill(source / "book" / "claims.md", "claims", claims_table(notebooks))
+    fill(source / "book" / "status.md", "status", status_table(notebooks))
+
+
+def digest(*roots: Path) -> str:
+    """One hash of every file under the roots, by relative name and content."""
+    result = hashlib.sha256()
+    for root in roots:
+        for path in sorted(p for p in [root, *root.rglob("*")] if p.is_file() and "__pycache__" not in p.parts):
+            result.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return result.hexdigest()
+
+
+def run_sphinx(source: Path, out: Path) -> Path:
+    """Build the staged book from scratch: Sphinx repeats no warning of a page that it need not read again."""
+    shutil.rmtree(out, ignore_errors=True)
+    command = [
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        str(source),
+        "--path-output",
+        str(out),
+    ]
+    command += ["--config", str(CONFIG), "--toc", str(ROOT / "_toc.yml"), "-W", "-n", "--keep-going", "-q"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stdout}\nThe site was not built: see the warnings above, which count as errors.")
+    return out / "_build" / "html"
+
+
+def complete(site: Path) -> None:
+    """What Sphinx leaves to do: clean downloads, a first page, and pages that open from a plain folder.
+
+    A reader downloads the clean pair, not the executed notebook that Sphinx was given. The theme asks for its icon
+    fonts ahead of time, across origins, which a browser refuses where there is no server; they load without that.
+    """
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf8")
+        page.write_text(re.sub(r'<link rel="preload" as="font"[^>]*>\n?', "", text), encoding="utf8")
+    for name in chapter_names():
+        for suffix in (".ipynb", ".md"):
+            shutil.copy(BOOK / f"{name}{suffix}", site / "_sources" / "book")
+    first = toc_order()[0] + ".html"
+    title = re.search(r"(?m)^title:\s*(.+)$", CONFIG.read_text(encoding="utf8")).group(1)
+    (site / "index.html").write_text(REDIRECT.format(title=html.escape(title), page=first), encoding="utf8")
+    (site / ".nojekyll").touch()  # GitHub Pages would hide folders that begin with an underscore
+
+
+def main() -> None:
+    """Stage, build, and swap the new site in."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="default")
+    parser.add_argument("--build", type=Path, default=ROOT / "_build")
+    parser.add_argument("--html", type=Path, default=ROOT / "_build" / "html")
+    args = parser.parse_args()
+    build, target = args.build.resolve(), args.html.resolve()
+    sys.path.insert(0, str(ROOT))
+
+    source = build / "source" / args.profile
+    stage(source, build / "executed" / args.profile, build / "web" / "vendor")
+    inputs = [source, CONFIG, ROOT / "_toc.yml", ROOT / "tools", ROOT / "requirements.txt"]
+    pairs = [BOOK / f"{name}{suffix}" for name in chapter_names() for suffix in (".ipynb", ".md")]
+    state = digest(*inputs, *pairs)
+    record = target / ".emt-inputs"
+    if record.exists() and record.read_text() == state:
+        print(f"site is up to date: {target}")
+        return
+    new = run_sphinx(source, build / "sphinx" / args.profile)
+    complete(new)
+    (new / ".emt-inputs").write_text(state)
+    old = target.with_name(target.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    print(f"site built: {target}{os.sep}index.html")
+
+
+if __name__ == "__main__":
+    main()
