@@ -117,9 +117,9 @@ def writing_gap(task: VariableBinding) -> Float[Tensor, "SD SD"]:
 def linear_floor(task: VariableBinding, horizon: int) -> float:
     """The least mean squared error over ``horizon`` output steps that any linear time-invariant network can reach.
 
-    The target is x(S+m) = Σ_l A(m, l) u(l), with independent random signs u. A linear time-invariant network that starts
-    at zero writes Σ_l G(S+m−l) u(l): one D × D response G(n) for each lag n. Its error is least where G(n) is the mean of
-    the A(m, l) of that lag, and is then their variance. Zero iff the task can be read exactly by such a network.
+    The target is x(S+m) = Σ_l A(m, l) u(l), with independent random signs u. A linear time-invariant network that
+    starts at zero writes Σ_l G(S+m−l) u(l): one D × D response G(n) for each lag n. Its error is least where G(n) is
+    the mean of the A(m, l) of that lag, and is then their variance. Zero iff such a network can solve the task exactly.
     """
     S, D = task.history, task.dim
     if horizon < 1:

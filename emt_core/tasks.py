@@ -20,6 +20,14 @@ from emt_core._checks import integer
 
 Generators = torch.Generator | Sequence[torch.Generator]
 
+#: The four tasks of the paper's table; all have S = D = 8, and the first is repeat copy.
+PAPER_TRIPLES = (
+    (255, 0, 0),
+    (9241421688590303745, 0, 0),
+    (9241421688590303745, 262676, 189),
+    (9241421688590303745, 38637, 145),
+)
+
 
 @dataclass(frozen=True)
 class VariableBinding:
