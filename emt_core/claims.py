@@ -100,6 +100,11 @@ class Claim:
             return "not decided here"
         return "holds" if self.rule.holds(self.values) else "fails"
 
+    @property
+    def as_expected(self) -> bool:
+        """Whether the verdict is what the book's text says, or not decided here."""
+        return self.verdict in ("not decided here", "fails" if self.expected_to_fail else "holds")
+
     def to_json(self) -> dict:
         """The record with what is computed from it, for the notebook's output."""
         derived = {"obtained": self.obtained, "spread": list(self.spread), "seeds": len(self.values)}

@@ -1,5 +1,6 @@
 """The build's promises, on a copy of the tree: what is executed again, what fails, what is left."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+import zmq.asyncio
+from jupyter_client.session import Session
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTER = (Path(__file__).parent / "tiny_chapter.md").read_text(encoding="utf8")
@@ -168,3 +171,29 @@ def test_killed_in_mid_execution_leaves_no_notebook(tree, how):
         (tree / "book" / "profiles" / "smoke.yml").write_text("tiny: {}\n", encoding="utf8")
         execute(tree)
     assert [p.name for p in executed(tree).parent.iterdir()] == (["tiny.ipynb"] if how == signal.SIGKILL else [])
+
+
+def test_a_reply_is_heard_though_a_message_is_sent_meanwhile():
+    """With jupyter_client's own channel the send uses up the reply's signal, and a build hangs for ever."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    from chapters import attentive_manager
+
+    async def heard() -> str:
+        with zmq.asyncio.Context() as context, zmq.Context() as other:
+            kernel, socket, session = other.socket(zmq.ROUTER), context.socket(zmq.DEALER), Session(key=b"k")
+            socket.connect(f"tcp://127.0.0.1:{kernel.bind_to_random_port('tcp://127.0.0.1')}")
+            channel = attentive_manager()().client_factory().shell_channel_class(socket, session)
+            channel.send(session.msg("request"))
+            ident = kernel.recv_multipart()[0]
+            waiting = asyncio.ensure_future(channel.get_msg())
+            await asyncio.sleep(0.05)
+            session.send(kernel, "reply", ident=ident)
+            time.sleep(0.05)  # the loop is busy while the reply arrives
+            channel.send(session.msg("comm_msg"))
+            try:
+                return (await asyncio.wait_for(waiting, 10))["msg_type"]
+            finally:
+                socket.close(0)
+                kernel.close(0)
+
+    assert asyncio.run(heard()) == "reply"

@@ -1,5 +1,7 @@
 """The theory's circuit: exact where contents are loaded, off by a known matrix where they are written."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -170,3 +172,45 @@ def test_wrong_bases_are_refused():
         circuit.linear_rnn(task, torch.eye(3, 4))
     with pytest.raises(ValueError, match="basis must be finite"):
         circuit.linear_rnn(task, torch.full((5, 4), torch.nan))
+
+
+def least_squares_floor(task: VariableBinding, horizon: int) -> float:
+    """The linear floor by brute force: the best responses to each lag by least squares on every possible input."""
+    S, D = task.history, task.dim
+    signs = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=S * D)), dtype=torch.float64)
+    u = signs.view(1, -1, S, D).transpose(1, 2)  # (1, S, B, D): all inputs there are
+    x = task.targets(u, horizon)[0]  # (T, B, D)
+    blocks = []
+    for m in range(horizon):  # design matrix: what reaches output m at each lag, S·D … of lags 0 … T + S − 2
+        row = torch.zeros(len(signs), horizon + S - 1, D, dtype=torch.float64)
+        for k in range(S):
+            row[:, m - k + S - 1] = u[0, k]
+        blocks.append(row.flatten(1))
+    design, wanted = torch.cat(blocks), x.flatten(0, 1)
+    best = torch.linalg.lstsq(design, wanted, driver="gelsd").solution
+    return float((design @ best - wanted).square().mean())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_linear_floor_is_the_least_squares_error_over_all_inputs(seed):
+    task = VariableBinding.random(3, 2, torch.Generator().manual_seed(seed))
+    # the normal equations of ± 1 inputs are diagonal: both sides are exact up to rounding
+    assert circuit.linear_floor(task, 7) == pytest.approx(least_squares_floor(task, 7), abs=1e-12)
+
+
+def test_linear_floor_of_tasks_that_the_circuit_reads_exactly_is_zero():
+    assert circuit.linear_floor(VariableBinding.repeat_copy(4, 3), 20) < 1e-15
+    with pytest.raises(ValueError, match="horizon"):
+        circuit.linear_floor(VariableBinding.repeat_copy(4, 3), 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_f_below_one_half_keeps_every_sign(seed):
+    """Echoes sum to less than what they lie on: signs alone a linear network can get right, on any task."""
+    task = VariableBinding.random(4, 3, torch.Generator().manual_seed(seed))
+    exact = circuit.linear_rnn(task)
+    weak = exact.W_hh.clone()
+    weak[:, -task.dim :] *= 0.45
+    u, x = task.sample(32, 100, torch.Generator().manual_seed(1), torch.float64)
+    _, written = cells.rollout(cells.Elman(exact.W_uh, weak, exact.W_r, "identity"), u, 100)
+    assert bool((written[:, task.history :] * x > 0).all())

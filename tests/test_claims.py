@@ -179,3 +179,14 @@ def test_wrong_arguments_are_named():
         claim(values=())
     with pytest.raises(ValueError, match="distinct"):
         show(claim(), claim())
+
+
+@pytest.mark.parametrize("expected_to_fail", [False, True], ids=["to hold", "to fail"])
+def test_a_verdict_is_as_expected_or_it_is_not(expected_to_fail):
+    def made(value, profile="default"):
+        rule = Rule("max", "≤", 1)
+        return Claim("a", "EMT", "here", "x", "1", (value,), rule, profile, "default", expected_to_fail)
+
+    assert made(0).as_expected is not expected_to_fail
+    assert made(2).as_expected is expected_to_fail
+    assert made(2, "smoke").as_expected  # nothing is decided, so nothing is wrong
