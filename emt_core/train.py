@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -249,8 +250,9 @@ def fit(
         group.keep_snapshot()
 
     done = sum(g.step * len(g.places) for g in groups)
-    quiet = {} if progress else {"disable": True}  # not given, so that TQDM_DISABLE is heard
-    bar = tqdm(total=steps * models, initial=done, unit="step", desc=f"training {models} models", **quiet)
+    # tqdm's bar for notebooks does not hear tqdm's own TQDM_DISABLE
+    quiet = not progress or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    bar = tqdm(total=steps * models, initial=done, unit="step", desc=f"training {models} models", disable=quiet)
     stop = threading.Event()
     chunk = checkpoint_every if path is not None else steps
     with one_thread_per_product(alone) as workers:

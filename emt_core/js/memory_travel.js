@@ -97,6 +97,7 @@ function strip(dim, steps) {
   function show(written, upTo, label) {
     columns.forEach((column, t) => (column.style.visibility = t < upTo ? "visible" : "hidden"));
     cursor.setAttribute("x", (written - 1) * CELL);
+    cursor.style.visibility = written > 0 ? "visible" : "hidden"; // nothing is written in the input phase
     picture.setAttribute("aria-label", label);
   }
   return { element: picture, draw, show };
