@@ -93,25 +93,30 @@ def attentive_manager():
 def run_notebook(notebook, output: Path | None, parameters: dict | None = None):
     """Run a notebook by papermill with book/ as its folder; output grows as cells finish; raises where one does.
 
-    Kernels talk through files of their own: TCP ports are chosen before they are taken, and two kernels that start at
-    the same moment may choose the same one, and wait for ever.
+    Kernels talk through files of their own: TCP ports are chosen before they are taken, and kernels that start at the
+    same moment may choose the same one.
     """
     import papermill
     from traitlets.config import Config
 
+    before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="emt-", dir="/tmp") as scratch:  # a socket's path must be short
         kernel_environment(Path(scratch))
-        return papermill.execute_notebook(
-            notebook,
-            output,
-            parameters=parameters,
-            kernel_name="python3",
-            kernel_manager_class=attentive_manager(),
-            cwd=BOOK,
-            progress_bar=False,
-            config=Config(KernelManager={"transport": "ipc", "ip": f"{scratch}/kernel"}),
-            extra_arguments=["--log-level=CRITICAL"],  # the kernel's remarks on its own sockets
-        )
+        try:
+            return papermill.execute_notebook(
+                notebook,
+                output,
+                parameters=parameters,
+                kernel_name="python3",
+                kernel_manager_class=attentive_manager(),
+                cwd=BOOK,
+                progress_bar=False,
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{scratch}/kernel"}),
+                extra_arguments=["--log-level=CRITICAL"],  # the kernel's remarks on its own sockets
+            )
+        finally:  # what the kernel was given is not for this process
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def kernel_environment(scratch: Path) -> None:
