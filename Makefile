@@ -67,6 +67,8 @@ upgrade: $(STAMP) ## like lock, with the newest versions that requirements.in al
 	sed -i.bak -E 's/^torch==.*/torch>=2.11/' requirements.in && rm requirements.in.bak
 	$(PIP_COMPILE) --upgrade requirements.in
 	sed -i.bak -E 's/^(torch==[^+]*)\+[^ ]*/\1/' requirements.txt && rm requirements.txt.bak
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(PY) tools/vendor.py --relock
 
 # -- the steps -------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import csv
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ def provenance() -> dict[str, str]:
     return {
         "command": "python " + " ".join(["tools/train_repeat_copy.py", *sys.argv[1:]]),
         "commit": git.stdout.strip() or "unknown",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "hardware": f"{platform.machine()} CPU ({torch.backends.cpu.get_cpu_capability()}), one thread a model",
         "versions": f"python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}",
     }

@@ -2,12 +2,12 @@
 
     python tools/vendor.py _build/web
 
-MathJax, require.js and the Jupyter widget manager come from npm, exactly as tools/web/package-lock.json pins them; npm
-runs from the nodejs wheel of this environment, so the machine needs no node. anywidget's loader is the one that its
-Python package carries, so that both halves always agree. axe-core, for the tests only, stays outside the folder that is
-published.
+MathJax, require.js, the Jupyter widget manager and anywidget's loader come from npm, as tools/web/package-lock.json
+pins them; npm runs from the nodejs wheel of this environment, so the machine needs no node. axe-core, for the tests
+only, stays outside the folder that is published. `--relock` pins the loader anew, at the Python package's version.
 """
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -38,10 +38,21 @@ def collect(out: Path) -> None:
     html_manager = modules / "@jupyter-widgets" / "html-manager" / "dist"
     for path in [html_manager / "embed-amd.js", *html_manager.glob("*.woff2")]:
         shutil.copy(path, vendor / path.name)
-    shutil.copy(Path(anywidget.__file__).parent / "nbextension" / "index.js", vendor / "anywidget.js")
+    loader = modules / "anywidget"
+    theirs = json.loads((loader / "package.json").read_text(encoding="utf8"))["version"]
+    if theirs != anywidget.__version__:  # the page's half would not understand the notebook's
+        sys.exit(f"anywidget is {anywidget.__version__} in Python, {theirs} in tools/web: run tools/vendor.py --relock")
+    shutil.copy(loader / "dist" / "index.js", vendor / "anywidget.js")
     shutil.copy(modules / "axe-core" / "axe.min.js", out / "axe.min.js")
     shutil.rmtree(modules)
 
 
+def relock() -> None:
+    """Write package.json and its lock for the anywidget that is installed here; the lock names no host."""
+    options = ["--package-lock-only", "--save-exact", "--omit-lockfile-registry-resolved", "--no-audit", "--no-fund"]
+    if npm(["install", f"anywidget@{anywidget.__version__}", "--prefix", str(WEB), *options]):
+        sys.exit("npm could not write the lock anew")
+
+
 if __name__ == "__main__":
-    collect(Path(sys.argv[1]).resolve())
+    relock() if sys.argv[1:] == ["--relock"] else collect(Path(sys.argv[1]).resolve())
