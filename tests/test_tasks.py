@@ -186,7 +186,8 @@ def test_a_model_sees_the_same_whoever_trains_beside_it():
 
 
 @pytest.mark.parametrize(
-    "device", ["meta", pytest.param("cuda", marks=pytest.mark.skipif("not torch.cuda.is_available()"))]
+    "device",
+    ["meta", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))],
 )
 def test_targets_stay_on_the_device_of_the_inputs(device):
     # "meta" has shapes and no numbers: anything left on the CPU would be refused when the two meet

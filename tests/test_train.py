@@ -480,7 +480,9 @@ def test_progress_bar_counts_every_step_and_can_be_off(capsys):
         ("test_horizon", 0),
         ("checkpoint_every", 0),
         ("device", "abacus"),
-        pytest.param("device", "cuda", marks=pytest.mark.skipif("torch.cuda.is_available()")),
+        pytest.param(
+            "device", "cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device would be valid")
+        ),
     ],
     ids=str,
 )
