@@ -90,8 +90,9 @@ def multiplicities(values: np.ndarray, tolerance: float = 1e-3) -> list[tuple[co
 
 
 def eigenvalues(
-    learned: Values, theory: Values, *, threshold: float = 0.9, ax: Axes | None = None, title: str | None = None
-) -> Axes:
+    learned: Values, theory: Values, *, threshold: float = 0.9, ax: Axes | None = None, title: str | None = None,
+    label: str = "learned",
+) -> Axes:  # fmt: skip
     """Learned eigenvalues (N,) as dots over the theory's (K,) as rings, in the complex plane.
 
     The full circle has radius 1, the dashed one `threshold`. A theoretical value beyond the threshold that occurs more
@@ -106,7 +107,7 @@ def eigenvalues(
     centres = np.array([value for value, _ in distinct], dtype=complex)
     ax.scatter(centres.real, centres.imag, s=110, facecolors="none", edgecolors=BLACK, linewidths=1.3, zorder=2,
                label="theory (×: multiplicity)" if any(n > 1 for _, n in distinct) else "theory")  # fmt: skip
-    ax.scatter(learned.real, learned.imag, s=26, color=VERMILLION, alpha=0.6, linewidths=0, zorder=3, label="learned")
+    ax.scatter(learned.real, learned.imag, s=26, color=VERMILLION, alpha=0.6, linewidths=0, zorder=3, label=label)
     for value, count in distinct:
         if count > 1 and abs(value) > threshold:
             at = value * (1 + 0.17 / abs(value))
