@@ -101,8 +101,8 @@ def eigenvalues(
     learned, theory = as_numpy(learned, "learned", None), as_numpy(theory, "theory", None)
     ax = ax or plt.subplots(figsize=(5.2, 5.6))[1]
     circle = np.exp(1j * np.linspace(0, 2 * np.pi, 361))
-    for radius, dash, label in ((1.0, "-", None), (threshold, "--", f"radius {threshold:g}")):
-        ax.plot(radius * circle.real, radius * circle.imag, dash, color="#777777", linewidth=1, zorder=1, label=label)
+    for radius, dash, name in ((1.0, "-", None), (threshold, "--", f"radius {threshold:g}")):
+        ax.plot(radius * circle.real, radius * circle.imag, dash, color="#777777", linewidth=1, zorder=1, label=name)
     distinct = multiplicities(theory)
     centres = np.array([value for value, _ in distinct], dtype=complex)
     ax.scatter(centres.real, centres.imag, s=110, facecolors="none", edgecolors=BLACK, linewidths=1.3, zorder=2,

@@ -143,3 +143,9 @@ def test_style_ends_with_its_block_and_use_style_stays():
 def test_bad_shapes_are_named(name, call):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+def test_eigenvalues_names_its_dots_as_asked():
+    ax = figures.eigenvalues(ROOTS, ROOTS, label="W_hh")
+    names = {text.get_text() for text in ax.get_legend().get_texts()}
+    assert "W_hh" in names and "learned" not in names
