@@ -50,6 +50,11 @@ def one_thread_per_product(alone: bool) -> Iterator[int]:
         torch.set_num_threads(threads)
 
 
+def quiet(progress: bool) -> bool:
+    """Whether no bar is wanted: tqdm's bar for notebooks does not hear tqdm's own TQDM_DISABLE."""
+    return not progress or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+
+
 def throttled(bar: tqdm, stride: int) -> Callable[..., None]:
     """A thread-safe ``update`` touching the bar once in ``stride`` model-steps: drawing may cost more than a step."""
     lock, waiting = threading.Lock(), 0

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -30,7 +29,7 @@ from tqdm.auto import tqdm
 from emt_core import cells
 from emt_core._checks import integer
 from emt_core._files import write_safetensors
-from emt_core._running import ctrl_c_sets, one_thread_per_product, throttled
+from emt_core._running import ctrl_c_sets, one_thread_per_product, quiet, throttled
 from emt_core.cells import Elman
 from emt_core.kernels import batched
 from emt_core.tasks import VariableBinding
@@ -250,9 +249,8 @@ def fit(
         group.keep_snapshot()
 
     done = sum(g.step * len(g.places) for g in groups)
-    # tqdm's bar for notebooks does not hear tqdm's own TQDM_DISABLE
-    quiet = not progress or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
-    bar = tqdm(total=steps * models, initial=done, unit="step", desc=f"training {models} models", disable=quiet)
+    name = f"training {models} models"
+    bar = tqdm(total=steps * models, initial=done, unit="step", desc=name, disable=quiet(progress))
     stop = threading.Event()
     chunk = checkpoint_every if path is not None else steps
     with one_thread_per_product(alone) as workers:
