@@ -100,6 +100,46 @@ def film(**changes):
     return explorers.eigenvalue_film(**{**arguments, **changes})
 
 
+# The walk of the tests: three memories, six frames, a way with four points to a memory. Times are not evenly spaced.
+K, F, P = 3, 6, 13
+
+
+def walk(**changes):
+    rng = np.random.default_rng(2)
+    path = np.linspace(1, K + 1, P)
+    surface = 100 + np.cos(2 * np.pi * path)[None, :] * -0.5 + 0.4 * rng.normal(size=(F, P))
+    surface[1] = -path  # downhill all the way
+    arguments = {
+        "times": [0, 1, 2, 4, 5, 7],
+        "overlaps": rng.uniform(-1, 1, size=(F, K)),
+        "surface": surface,
+        "path": path,
+        "position": [1, 1.4, np.nan, 2.1, 3.9, K + 1],
+    }
+    return explorers.sequence_walk(**{**arguments, **changes})
+
+
+R, C, SEEDS = 2, 3, 4
+
+
+def phases(**changes):
+    rng = np.random.default_rng(3)
+    accuracy = rng.uniform(size=(R, C, SEEDS))
+    accuracy[0, 1, 2] = accuracy[1, 2] = np.nan
+    spectra = rng.normal(size=(R, C, SEEDS, 5)) + 1j * rng.normal(size=(R, C, SEEDS, 5))
+    spectra[0, :, :, 3:] = spectra[1, 2] = np.nan
+    arguments = {
+        "rows": [0, 1e-5],
+        "columns": [8, 16, "32, gated"],
+        "layers": {"accuracy": accuracy, "circuit found": accuracy > 0.5},
+        "spectra": spectra,
+        "theory": [1, 1, 1j, -1j, 0],
+        "row_name": "L2",
+        "column_name": "hidden",
+    }
+    return explorers.phase_map(**{**arguments, **changes})
+
+
 def unpack(text):
     return np.frombuffer(base64.b64decode(text), dtype="<f4")
 
@@ -246,8 +286,196 @@ def test_play_runs_to_the_end_and_never_by_itself(browser):
         page.evaluate("cleanup()")
 
 
+def barriers(widget):
+    """What numpy makes of the walk's own state: in each frame the nearest memory (from 0) and the rise after it."""
+    overlaps, surface, path = (
+        unpack(widget.overlaps).reshape(F, K),
+        unpack(widget.surface).reshape(F, P),
+        unpack(widget.path),
+    )
+    nearest = overlaps.argmax(1)
+    ahead = [(path >= m + 1) & (path <= m + 2) for m in nearest]
+    return nearest, np.array([e[a].max() - e[a][0] for e, a in zip(surface, ahead, strict=True)])
+
+
+def test_walk_says_which_memory_is_near_and_how_high_the_barrier_ahead_is(browser):
+    widget = walk()
+    nearest, rise = barriers(widget)
+    overlaps = unpack(widget.overlaps).reshape(F, K)
+    assert rise[1] == 0
+    assert rise.max() > 0.1
+    with rendered(browser, widget) as page:
+        status, slider = page.locator(".emt-status"), page.get_by_role("slider", name="Time")
+        slider.focus()
+        for f, (time, memory) in enumerate(zip(widget.times, nearest, strict=True)):
+            said = status.text_content()
+            assert said.startswith(f"t = {time:.1f}: nearest memory {memory + 1} (overlap ")
+            assert float(said.split("overlap ")[1].split(")")[0].replace("−", "-")) == pytest.approx(
+                overlaps[f, memory], abs=0.0051
+            )
+            assert ("away from the path" in said) == np.isnan(unpack(widget.position)[f])
+            following = (memory + 1) % K + 1
+            if rise[f] == 0:
+                assert said.endswith(f"no barrier to {following}: it rolls on")
+            else:
+                assert float(said.split(f"barrier to {following}: ")[1]) == pytest.approx(rise[f], rel=0.051)
+            assert "emt-now" in page.locator(".emt-trace").nth(memory).get_attribute("class")
+            assert page.locator(".emt-now").count() == 1
+            assert slider.get_attribute("aria-valuetext") == said
+            page.keyboard.press("ArrowRight")
+        assert page.evaluate("model.get('frame')") == F - 1
+        page.evaluate("model.set('frame', 1)")
+        assert status.text_content().startswith("t = 1.0:")
+
+
+@pytest.mark.parametrize("points", [13, 8], ids=["points at the memories", "points beside them"])
+def test_the_page_s_barrier_is_numpy_s(browser, points):
+    path = np.linspace(1, K + 1, points)
+    surface = np.random.default_rng(4).normal(size=(F, points))
+    fine = np.union1d(path, np.arange(1, K + 2))  # a polygon is highest at a corner or at an end
+    energies = [np.interp(fine, path, energy) for energy in surface]
+    expected = [[e[(fine >= m) & (fine <= m + 1)].max() - e[fine == m][0] for m in (1, 2, 3)] for e in energies]
+    with rendered(browser, walk(path=path, surface=surface)) as page:
+        got = page.evaluate(
+            "([path, surface]) => surface.map((energy) => [1, 2, 3].map((m) => module.barrier(path, energy, m)))",
+            [path.tolist(), surface.tolist()],
+        )
+    np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+def coordinates(points):
+    return np.array([[float(number) for number in point.split(",")] for point in points.split()])
+
+
+def test_walk_draws_the_energy_the_ball_on_it_and_a_name_for_every_line(browser):
+    widget = walk(labels=["A", "B", "C"])
+    energy, path, position = unpack(widget.surface).reshape(F, P), unpack(widget.path), unpack(widget.position)
+    np.testing.assert_allclose(np.trapezoid(energy, path, axis=1), 0, atol=1e-5)
+    with rendered(browser, widget) as page:
+        names = page.locator(".emt-name").all_text_contents()
+        assert set(names) == {"A", "B", "C"}
+        curve, ball, cursor = page.locator(".emt-energy"), page.locator(".emt-ball"), page.locator(".emt-cursor")
+        heights, cursors = [], []
+        for f in range(F):
+            page.evaluate(f"model.set('frame', {f})")
+            drawn = coordinates(curve.get_attribute("points"))
+            heights.append(drawn[:, 1])
+            cursors.append(float(cursor.get_attribute("transform").split("(")[1].split()[0]))
+            assert ball.is_visible() == (not np.isnan(position[f]))
+            if ball.is_visible():
+                across, up, radius = (float(ball.get_attribute(name)) for name in ("cx", "cy", "r"))
+                assert across == pytest.approx(np.interp(position[f], path, drawn[:, 0]), abs=1e-3)
+                assert up + radius == pytest.approx(np.interp(position[f], path, drawn[:, 1]), abs=1e-3)
+        assert coordinates(page.locator(".emt-first").get_attribute("points"))[:, 1] == pytest.approx(heights[0])
+        # one scale for all frames: the picture is a straight line of the energy
+        slope, start = np.polyfit(energy.ravel(), np.ravel(heights), 1)
+        np.testing.assert_allclose(start + slope * energy, heights, atol=1e-3)
+        assert slope < 0
+        np.testing.assert_allclose(np.diff(cursors) / np.diff(cursors).sum(), np.diff(widget.times) / 7, atol=1e-6)
+        traces = page.locator(".emt-trace").evaluate_all("all => all.map((line) => line.getAttribute('points'))")
+        tops = np.array([coordinates(points)[:, 1] for points in traces])
+        overlaps = unpack(widget.overlaps).reshape(F, K).T
+        slope, start = np.polyfit(overlaps.ravel(), tops.ravel(), 1)
+        np.testing.assert_allclose(start + slope * overlaps, tops, atol=1e-3)
+
+
+def test_walk_draws_a_flat_energy_and_the_least_there_can_be(browser):
+    least = {"times": [0, 1e-3], "overlaps": -np.ones((2, 2)), "surface": np.ones((2, 2)), "path": [1, 3]}
+    with rendered(browser, walk(**least, position=[np.nan] * 2)) as page:
+        said = page.locator(".emt-status").text_content()
+        assert said == "t = 0.0000: nearest memory 1 (overlap −1.00); away from the path; no barrier to 2: it rolls on"
+        assert "NaN" not in page.content()
+        assert "Infinity" not in page.content()
+
+
+def test_map_says_what_became_of_a_cell_and_of_each_seed(browser):
+    widget = phases()
+    layers = {name: unpack(text).reshape(R, C, SEEDS) for name, text in widget.layers.items()}
+    accuracy, found = layers.values()
+    spectra = unpack(widget.spectra).reshape(R, C, SEEDS, 5, 2)
+    outside = (np.hypot(spectra[..., 0], spectra[..., 1]) > 0.9).sum(-1)
+
+    def expected(row, column, seed):
+        own = [values[row, column, seed] for values in (accuracy, found)]
+        means = [np.nanmean(values[row, column]) for values in (accuracy, found)]
+        own, means = ([f"{v:.2f}" if np.isfinite(v) else "not measured" for v in some] for some in (own, means))
+        setting = f"L2 {['0', '1e-5'][row]}, hidden {['8', '16', '32, gated'][column]}"
+        return f"{setting}, seed {seed}: accuracy {own[0]}, circuit found {own[1]}; cell means {means[0]}, {means[1]}"
+
+    with rendered(browser, widget) as page:
+        status, cells = page.locator(".emt-status"), page.locator(".emt-cell")
+        dots = page.locator(".emt-plane .emt-dot")
+        assert cells.count() == R * C
+        assert cells.nth(5).text_content() == "–"
+        assert cells.nth(5).get_attribute("aria-label") == "L2 1e-5, hidden 32, gated: accuracy not measured"
+        for row, column in [(0, 0), (0, 1), (1, 0), (1, 1)]:
+            assert cells.nth(row * C + column).text_content() == f"{np.nanmean(accuracy[row, column]):.2f}"
+            cells.nth(row * C + column).click()
+            page.get_by_role("slider", name="Seed").focus()
+            page.keyboard.press("Home")
+            for seed in range(SEEDS):
+                assert status.text_content() == expected(row, column, seed)
+                count, beyond = outside[row, column, seed], "outside radius 0.90, theory 4"
+                assert (
+                    page.locator(".emt-heading").last.text_content()
+                    == f"{count} eigenvalue{'s' if count != 1 else ''} {beyond}"
+                )
+                shown = [f"translate({x}px, {y}px)" for x, y in drawn(spectra, row, column, seed)]
+                seen = dots.evaluate_all(
+                    "all => all.filter((dot) => dot.style.visibility !== 'hidden').map((dot) => dot.style.transform)"
+                )
+                np.testing.assert_allclose(numbers(seen), numbers(shown), atol=1e-2)
+                page.keyboard.press("ArrowRight")
+            assert page.evaluate("[model.get('cell'), model.get('seed')]") == [[row, column], SEEDS - 1]
+        page.evaluate("model.set('cell', [1, 2])")  # as the kernel would
+        assert "accuracy not measured, circuit found 0.00; cell means not measured, 0.00" in status.text_content()
+        assert page.get_by_text("eigenvalues not measured", exact=True).is_visible()
+        page.evaluate("model.set('seed', 0)")
+        assert ", seed 0:" in status.text_content()
+        page.evaluate("model.set('cell', [0, 99])")  # no such column: the last one
+        assert status.text_content().startswith("L2 0, hidden 32, gated, seed 0")
+        assert page.locator(".emt-text").all_text_contents() == ["×2"]
+
+
+def drawn(spectra, row, column, seed):
+    """Where in a plane of 400 × 400 a network's eigenvalues are, on the scale that the largest of all numbers sets."""
+    scale = 200 / max(1.3, 1.05 * np.nanmax(np.abs(spectra)))
+    values = spectra[row, column, seed]
+    return 200 + scale * values[~np.isnan(values[:, 0])] * [1, -1]
+
+
+def numbers(transforms):
+    return [[float(x) for x in text[10:-1].replace("px", "").split(",")] for text in transforms]
+
+
+def test_map_layers_and_arrow_keys(browser):
+    widget = phases()
+    widget.cell, widget.seed = [1, 1], 3
+    found = unpack(widget.layers["circuit found"]).reshape(R, C, SEEDS).mean(-1)
+    with rendered(browser, widget) as page:
+        cells, layer = page.locator(".emt-cell"), page.get_by_role("button", name="circuit found", exact=True)
+        assert page.locator(".emt-status").text_content().startswith("L2 1e-5, hidden 16, seed 3:")
+        tab_stops = "cells => cells.map((cell) => cell.tabIndex)"
+        assert cells.evaluate_all(tab_stops) == [-1, -1, -1, -1, 0, -1]
+        assert layer.get_attribute("aria-pressed") == "false"
+        layer.focus()
+        page.keyboard.press("Enter")
+        assert layer.get_attribute("aria-pressed") == "true"
+        assert cells.all_text_contents() == [f"{value:.2f}" for value in found.ravel()]
+        levels = cells.evaluate_all("cells => cells.map((cell) => parseFloat(cell.style.getPropertyValue('--level')))")
+        np.testing.assert_allclose(levels, 100 * found.ravel(), atol=1e-4)
+        page.keyboard.press("Tab")
+        assert cells.nth(4).evaluate("cell => cell === document.activeElement")
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("Space")
+        assert page.evaluate("model.get('cell')") == [0, 1]
+        assert [cell.get_attribute("aria-pressed") for cell in cells.all()].index("true") == 1
+        assert cells.evaluate_all(tab_stops).count(0) == 1
+        page.evaluate("cleanup()")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("make", [film, travel], ids=["film", "travel"])
+@pytest.mark.parametrize("make", [film, travel, walk, phases])
 def test_fits_a_phone_in_the_page_s_own_scheme(browser, make, scheme):
     with rendered(browser, make(), color_scheme="light" if scheme == "dark" else "dark") as page:
         page.evaluate(f"document.documentElement.dataset.theme = '{scheme}'")
@@ -280,6 +508,15 @@ def test_state_is_json_and_carries_float32_exactly():
     assert unpack(travel(**padded).weights["dual"]).size == S * D * N
 
 
+def test_state_of_walk_and_map_is_strict_json():
+    """NaN, which JSON has not, travels inside the packed text."""
+    for widget in (walk(), phases()):
+        json.dumps(widget.get_state(), allow_nan=False)
+    np.testing.assert_array_equal(np.isnan(unpack(walk().position)), [False, False, True, False, False, False])
+    padded = unpack(phases(spectra=np.full((R, C, SEEDS, 1), np.nan)).spectra)
+    assert np.isnan(padded).all()  # the imaginary parts too
+
+
 @pytest.mark.parametrize(
     ("make", "name", "value"),
     [
@@ -300,6 +537,26 @@ def test_state_is_json_and_carries_float32_exactly():
         (film, "steps", np.zeros(4)),
         (film, "losses", np.zeros(6)),
         (film, "losses", np.full(5, np.inf)),
+        (walk, "times", np.arange(F + 1)),
+        (walk, "times", np.zeros(F)),
+        (walk, "overlaps", np.zeros(F)),
+        (walk, "overlaps", np.full((F, K), np.nan)),
+        (walk, "overlaps", np.zeros((F, 1))),
+        (walk, "surface", np.zeros((F, P + 1))),
+        (walk, "surface", np.full((F, P), 1j)),
+        (walk, "path", np.linspace(0, K, P)),
+        (walk, "path", np.linspace(K + 1, 1, P)),
+        (walk, "position", np.ones(F - 1)),
+        (walk, "position", np.full(F, K + 1.5)),
+        (walk, "labels", ["A", "B"]),
+        (phases, "spectra", np.zeros((R, C, SEEDS))),
+        (phases, "spectra", np.zeros((C, R, SEEDS, 5))),
+        (phases, "spectra", np.zeros((R, C, SEEDS, 0))),
+        (phases, "spectra", np.full((R, C, SEEDS, 5), np.inf)),
+        (phases, "theory", [np.nan]),
+        (phases, "layers", {}),
+        (phases, "layers", {"accuracy": np.zeros((R, C))}),
+        (phases, "layers", {"accuracy": np.full((R, C, SEEDS), 1.01)}),
     ],
 )
 def test_bad_arguments_are_named(make, name, value):

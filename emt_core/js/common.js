@@ -69,7 +69,7 @@ function timeline({ label, last, start, period, status, describe, onMove }) {
 }
 
 // One tab stop for a whole grid of buttons: Tab enters and leaves it, arrows, Home and End move within.
-function roving(cells, columns) {
+function roving(cells, columns, start = 0) {
   const focusable = (chosen) => cells.forEach((cell, i) => (cell.tabIndex = i === chosen ? 0 : -1));
   cells.forEach((cell, i) => {
     cell.addEventListener("focus", () => focusable(i));
@@ -88,5 +88,5 @@ function roving(cells, columns) {
       cells[to]?.focus();
     });
   });
-  focusable(0);
+  focusable(start);
 }

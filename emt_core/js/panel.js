@@ -1,0 +1,36 @@
+// Axes for curves, put between common.js and the explorers that draw them.
+
+const WIDTH = 400;
+const [LEFT, RIGHT, BOTTOM] = [54, 10, 26]; // margins in which the numbers stand
+
+// Round numbers from low to high, about `wanted` of them, each with its text.
+function ticks(low, high, wanted) {
+  const power = 10 ** Math.floor(Math.log10((high - low) / wanted));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power * wanted >= 0.999 * (high - low));
+  const digits = Math.max(0, -Math.floor(Math.log10(1.001 * step)));
+  const [first, final] = [Math.ceil(low / step - 1e-6), Math.floor(high / step + 1e-6)];
+  return Array.from({ length: final - first + 1 }, (_, i) => (first + i) * step)
+    .map((value) => [value, value.toFixed(digits).replace("-", "−")]);
+}
+
+// Axes with their numbers. xs and ys: [low, high]; marks: [[x, text], ...].
+function panel(height, top, xs, ys, marks) {
+  const floor = height - BOTTOM;
+  const x = (value) => LEFT + ((WIDTH - LEFT - RIGHT) * (value - xs[0])) / (xs[1] - xs[0]);
+  const y = (value) => floor - ((floor - top) * (value - ys[0])) / (ys[1] - ys[0]);
+  const element = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img" });
+  const line = (d) => element.append(svg("path", { d, class: "emt-axis" }));
+  const write = (at, up, words, attributes) =>
+    element.append(svg("text", { x: at, y: up, class: "emt-text", ...attributes }, words));
+  line(`M${LEFT} ${top}V${floor}H${WIDTH - RIGHT}`);
+  for (const [value, words] of marks) {
+    line(`M${x(value)} ${floor}v6`);
+    write(x(value), height - 4, words);
+  }
+  for (const [value, words] of ticks(...ys, 4)) {
+    line(`M${LEFT} ${y(value)}H${WIDTH - RIGHT}`);
+    write(LEFT - 6, y(value) + 5, words, { class: "emt-text emt-left" });
+  }
+  const points = (across, up) => Array.from(across, (value, i) => `${x(value)},${y(up[i])}`).join(" ");
+  return { element, x, y, points, write };
+}
