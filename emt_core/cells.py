@@ -18,6 +18,7 @@ from torch import Tensor
 from emt_core._checks import integer
 from emt_core._files import write_safetensors
 
+RECURRENT_STARTS = ("uniform", "orthogonal", "identity", "small")
 ACTIVATIONS = {"tanh": torch.tanh, "identity": lambda x: x}
 
 
@@ -68,12 +69,18 @@ class Elman:
         return replace(self, **moved)
 
 
-def init(hidden: int, dim: int, generators: Sequence[torch.Generator]) -> Elman:
+def init(hidden: int, dim: int, generators: Sequence[torch.Generator], recurrent: str = "uniform") -> Elman:
     """One freshly drawn network per generator, float32: U(−1/√N, 1/√N) for every weight, PyTorch's default for
-    ``nn.RNN`` and for a ``nn.Linear`` with N inputs, which is how the authors start."""
+    ``nn.RNN`` and for a ``nn.Linear`` with N inputs, which is how the authors start.
+
+    ``recurrent`` chooses another start for W_hh alone: ``"orthogonal"`` (uniformly drawn), ``"identity"``, or
+    ``"small"``, a tenth of the uniform one.
+    """
     hidden, dim = integer("hidden", hidden, 1), integer("dim", dim, 1)
     if len(generators) == 0:
         raise ValueError("generators must hold at least one torch.Generator, got none")
+    if recurrent not in RECURRENT_STARTS:
+        raise ValueError(f"recurrent must be one of {RECURRENT_STARTS}, got {recurrent!r}")
     bound = hidden**-0.5
 
     def draw(*shape: int) -> Tensor:
@@ -81,7 +88,17 @@ def init(hidden: int, dim: int, generators: Sequence[torch.Generator]) -> Elman:
             [torch.empty(shape, device=g.device).uniform_(-bound, bound, generator=g) for g in generators]
         )
 
-    return Elman(W_uh=draw(hidden, dim), W_hh=draw(hidden, hidden), W_r=draw(dim, hidden))
+    model = Elman(W_uh=draw(hidden, dim), W_hh=draw(hidden, hidden), W_r=draw(dim, hidden))
+    if recurrent == "small":
+        return replace(model, W_hh=0.1 * model.W_hh)
+    if recurrent == "identity":
+        return replace(model, W_hh=torch.eye(hidden, device=model.W_hh.device).expand_as(model.W_hh).clone())
+    if recurrent == "orthogonal":
+        gaussian = torch.stack([torch.randn(hidden, hidden, generator=g, device=g.device) for g in generators])
+        Q, R = torch.linalg.qr(gaussian.double())
+        # QR leaves the signs of R's diagonal open; fixed, Q is uniform (Mezzadri 2007)
+        return replace(model, W_hh=(Q * R.diagonal(dim1=1, dim2=2).sign()[:, None]).float())
+    return model
 
 
 def step(model: Elman, h: Float[Tensor, "M B N"], u: Float[Tensor, "M B D"] | None = None) -> Float[Tensor, "M B N"]:

@@ -260,14 +260,10 @@ def visits(overlap: Float[Tensor, "L Nh"], threshold: float | int = 0.8) -> list
     at no memory, and a visit that is left and taken up again without another between them counts once.
     """
     best, which = overlap.max(-1)
-    found: list[tuple[int, int, int]] = []
-    for t in (best > threshold).nonzero()[:, 0].tolist():
-        memory = int(which[t])
-        if found and found[-1][0] == memory:
-            found[-1] = (memory, found[-1][1], t)
-        else:
-            found.append((memory, t, t))
-    return found
+    at = (best > threshold).nonzero()[:, 0]
+    memory, counts = which[at].unique_consecutive(return_counts=True)
+    last = counts.cumsum(0) - 1
+    return list(zip(memory.tolist(), at[last - counts + 1].tolist(), at[last].tolist(), strict=True))
 
 
 def recalled(overlap: Float[Tensor, "L Nh"], threshold: float | int = 0.8) -> int:

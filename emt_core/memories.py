@@ -132,6 +132,30 @@ def variable_memories(
     )
 
 
+def fitted_memories(
+    states: Float[Tensor, "M B N"], held: Float[Tensor, "M B SD"], task: VariableBinding
+) -> tuple[VariableMemories, Float[Tensor, "M"]]:
+    """The linear subspaces that explain ``states`` best, from data instead of weights: least squares h ≈ Ψ ``held``.
+
+    A yardstick for :func:`variable_memories`: whether *some* subspaces hold the variables. Entries off every cycle are
+    left out; what is a copy of another entry by then is found with that entry. Also returns R², the share of the
+    states' squared size that the fit explains.
+    """
+    kept = circuit.on_cycle(task)
+    if held.shape[1] < int(kept.sum()):
+        raise ValueError(f"states must hold at least {int(kept.sum())} sequences for the fit, got {held.shape[1]}")
+    x, h = held[:, :, kept].double(), states.double()
+    columns = torch.linalg.lstsq(x, h, driver="gelsd").solution.mT
+    basis = columns.new_zeros(*columns.shape[:2], len(kept))
+    basis[:, :, kept] = columns
+    dual = basis.mT.clone()
+    dual[:, kept] = torch.linalg.pinv(columns)
+    explained = 1 - (h - x @ columns.mT).square().sum((1, 2)) / h.square().sum((1, 2))
+    labels = tuple(("memory", k + 1, j) for k in range(task.history) for j in range(task.dim))
+    rank = tuple(torch.linalg.matrix_rank(columns).tolist())
+    return VariableMemories(basis=basis, dual=dual, labels=labels, kept=kept, rank=rank), explained
+
+
 def _residual_directions(
     model: Elman, task: VariableBinding, basis: Tensor, dual: Tensor, count: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "M N R"], Float[Tensor, "M R N"]]:

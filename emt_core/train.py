@@ -11,6 +11,7 @@ for bit, and a run that was interrupted and resumed equals one that was not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -76,11 +77,12 @@ class _Group:
     is these tensors and nothing else.
     """
 
-    def __init__(self, places, seeds, task, config, device):
+    def __init__(self, places, seeds, task, config, device, start=None):
         self.places = places  # which models of the ensemble
         self.task, self.config = task, config
         self.generators = [torch.Generator(device).manual_seed(s) for s in seeds]
-        start = cells.init(config["hidden"], task.dim, self.generators)
+        drawn = cells.init(config["hidden"], task.dim, self.generators)  # also where ``start`` is given: same data then
+        start = drawn if start is None else start[places].to(device, torch.float32)
         self.weights = torch.cat([w.flatten(1) for w in (start.W_hh, start.W_uh, start.W_r)], dim=1)
         self.moment1 = torch.zeros_like(self.weights)
         self.moment2 = torch.zeros_like(self.weights)
@@ -208,6 +210,7 @@ def fit(
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
     device: str = "cpu",
+    start: Elman | None = None,
     progress: bool = True,
 ) -> Run:
     """Train one model per seed on ``task``.
@@ -223,6 +226,7 @@ def fit(
         checkpoint: a file. If it exists, training goes on from it and ends with the same bits as if it had never
             stopped; it must be of the same task and settings (``steps`` may be larger). It is written every
             ``checkpoint_every`` steps, at the end and on Ctrl-C.
+        start: weights to start from, one model per seed, instead of those that the seeds draw; the data stay the same.
 
     Ctrl-C ends training after the current step and returns the models as they are, with a status that says so.
 
@@ -233,11 +237,14 @@ def fit(
     models = len(config["seeds"])
     alone = device == "cpu"
     places = [[m] for m in range(models)] if alone else [list(range(models))]
-    groups = [_Group(p, [config["seeds"][m] for m in p], task, config, device) for p in places]
+    if start is not None:
+        _check_start(start, models, config["hidden"], task.dim)
+    groups = [_Group(p, [config["seeds"][m] for m in p], task, config, device, start) for p in places]
     path = Path(checkpoint) if checkpoint is not None else None
     identity = json.dumps(
         {"triple": task.triple, "history": task.history, "dim": task.dim}
-        | {k: v for k, v in config.items() if k != "steps"},
+        | {k: v for k, v in config.items() if k != "steps"}
+        | ({} if start is None else {"start": [_digest(group.weights) for group in groups]}),
         sort_keys=True,
     )
     if path is not None and path.exists():
@@ -294,6 +301,20 @@ def evaluate(
                 right += ((h @ model[m].W_r.mT * targets[:, t - task.history]) > 0).double().mean().item()
         accuracy.append(right / horizon)
     return torch.tensor(accuracy)
+
+
+def _check_start(start: Elman, models: int, hidden: int, dim: int) -> None:
+    got = (start.models, start.hidden, start.dim)
+    if got != (models, hidden, dim):
+        raise ValueError(f"start must have {models} models with {hidden} units and dim {dim}, got {got}")
+    if start.activation != "tanh":
+        raise ValueError(f"start must have activation 'tanh', got {start.activation!r}")
+    if not all(w.isfinite().all() for w in (start.W_uh, start.W_hh, start.W_r)):
+        raise ValueError("start must have finite weights, got NaN or infinity")
+
+
+def _digest(weights: Tensor) -> str:
+    return hashlib.sha256(weights.cpu().numpy().tobytes()).hexdigest()[:16]
 
 
 def _checked(arguments: dict) -> dict:

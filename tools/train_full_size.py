@@ -1,12 +1,12 @@
-"""Train the paper's four tasks at its size, S = D = 8, and write the weights that the chapters on edits and failures read.
+"""Train the paper's four tasks at its size, S = D = 8, and write the weights that the book ships of them.
 
     python tools/train_full_size.py circuits --checkpoint _build/full_size
     python tools/train_full_size.py failures --checkpoint _build/full_size
 
-`circuits` are cells of the paper's table in which training finds the circuit; `failures` are cells where the paper prints
-a dash. Writes to book/data: one row per network in full_size_<set>.csv, and the weights of each cell, every seed of it
-whatever became of it, as <set>_<task>_<units>_<L2>.safetensors. One to five minutes a network on one core; Ctrl-C loses
-nothing, the same command goes on where it stopped.
+`circuits` are cells of the paper's table in which training finds the circuit; `failures` are mostly cells where the
+paper prints a dash. Writes to book/data: a row per network in full_size_<set>.csv, and the weights of each cell, every
+seed of it whatever became of it, as <set>_<task>_<units>_<L2>.safetensors. One to five minutes a network on one core;
+Ctrl-C loses nothing, the same command goes on where it stopped.
 """
 
 import argparse

@@ -1,0 +1,71 @@
+"""Probes: what can be read from a state, by a linear map or by a network with one hidden layer.
+
+A probe says what *is there to be read*, not what the network under study uses; for that see
+:mod:`emt_core.interventions`.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emt_core._checks import integer
+
+
+def sign_probe(
+    states: Float[Tensor, "M B N"],
+    signs: Float[Tensor, "M B K"],
+    test_states: Float[Tensor, "M C N"],
+    test_signs: Float[Tensor, "M C K"],
+    *,
+    width: int = 0,
+    steps: int = 400,
+    lr: float = 0.02,
+    decay: float = 1e-4,
+    seed: int = 0,
+) -> Float[Tensor, "M K"]:
+    """Train one probe per model to read K signs ±1 from its states, and return the share of right test signs.
+
+    ``width`` 0 is a linear probe with bias; otherwise one hidden layer of ``width`` ReLU units, with the linear probe
+    beside it, so that more width never means less reach. States are standardised with the training set's mean and
+    deviation. Logistic loss, Adam on the whole set, ``steps`` steps of rate ``lr``, decaying to zero as a cosine;
+    ``decay`` is AdamW's. Compare probes on test states only: a wide probe can learn its training set by heart.
+    """
+    width, steps = integer("width", width, 0), integer("steps", steps, 1)
+    for name, x, y in (("signs", states, signs), ("test_signs", test_states, test_signs)):
+        if x.shape[:2] != y.shape[:2]:
+            raise ValueError(
+                f"{name} must have shape {(*x.shape[:2], 'K')} to go with its states, got {tuple(y.shape)}"
+            )
+        if not (y.abs() == 1).all():
+            raise ValueError(f"{name} must be -1 or 1 throughout")
+    mean, deviation = states.mean(1, keepdim=True), states.std(1, keepdim=True).clamp_min(1e-12)
+    x, test_x = (states - mean) / deviation, (test_states - mean) / deviation
+    models, _, inputs = x.shape
+    outputs = signs.shape[2]
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int, scale: float) -> Tensor:
+        return (torch.randn(shape, generator=generator) * scale).to(x.dtype).expand(models, *shape).clone()
+
+    weights = [draw(inputs, outputs, scale=0.0), draw(1, outputs, scale=0.0)]
+    if width:
+        weights += [draw(inputs, width, scale=inputs**-0.5), draw(1, width, scale=0.5), draw(width, outputs, scale=0.0)]
+    for w in weights:
+        w.requires_grad_()
+
+    def read(v: Tensor) -> Tensor:
+        linear = v @ weights[0] + weights[1]
+        return linear + torch.relu(v @ weights[2] + weights[3]) @ weights[4] if width else linear
+
+    optimizer = torch.optim.AdamW(weights, lr=lr, weight_decay=decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        # a sum over models: each has its own gradient, as if it were trained alone
+        torch.nn.functional.softplus(-read(x) * signs).mean((1, 2)).sum().backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        return (read(test_x) * test_signs > 0).to(x.dtype).mean(1)
