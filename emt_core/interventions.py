@@ -43,6 +43,9 @@ def write(
 
     What lies outside these memories is left as it is. Columns that the basis lacks are not written.
     """
+    for name, given in (("values", values), ("where", where)):
+        if given is not None and given.shape[-1] != memories.size:
+            raise ValueError(f"{name} must have S·D = {memories.size} entries on its last axis, got {given.shape[-1]}")
     change = values.to(h.dtype) - memories.contents(h).to(h.dtype)
     if where is not None:
         change = change * where
@@ -60,11 +63,20 @@ def erase(h: Float[Tensor, "M B N"], memories: VariableMemories, where: Bool[Ten
 
 
 def swap(h: Float[Tensor, "M B N"], memories: VariableMemories, first: int, second: int) -> Tensor:
-    """The states with the contents of two variables exchanged; variables count 1 (oldest) … S (newest)."""
+    """The states with the contents of two variables exchanged; variables count 1 (oldest) … S (newest).
+
+    Both must have a column in the basis for the same entries: there is nowhere to put what has none.
+    """
     history = len({k for kind, k, _ in memories.labels if kind == "memory"})
     for name, k in (("first", first), ("second", second)):
         if integer(name, k, 1) > history:
             raise ValueError(f"{name} must be a variable from 1 to {history}, got {k}")
+    kept = memories.kept.view(history, -1).tolist()
+    if kept[first - 1] != kept[second - 1]:
+        raise ValueError(
+            f"second must have the same entries in the basis as first, got {kept[second - 1]}, "
+            f"and {kept[first - 1]} for first"
+        )
     order = list(range(history))
     order[first - 1], order[second - 1] = order[second - 1], order[first - 1]
     contents = memories.contents(h)
@@ -75,7 +87,7 @@ def transplant(
     h: Float[Tensor, "M B N"],
     source: VariableMemories,
     target: VariableMemories,
-    scale: Float[Tensor, "M SD"] | Float[Tensor, "SD"] | float = 1.0,
+    scale: Float[Tensor, "M SD"] | Float[Tensor, "SD"] | float | int = 1.0,
 ) -> Float[Tensor, "M B P"]:
     """States of other networks that hold in ``target`` what ``h`` holds in ``source``: Ψ_t (scale Ψ_s*h).
 
@@ -97,17 +109,18 @@ def random_edit(
 ) -> Float[Tensor, "M B N"]:
     """A control: ``h`` moved as far as ``edited`` is from it, in a uniformly random direction.
 
-    With ``outside`` the direction is orthogonal to all columns of these memories.
+    With ``outside`` the direction is orthogonal to all columns of these memories, and changes none of their contents.
     """
     direction = torch.randn(h.shape, generator=generator, dtype=torch.float64)
     if outside is not None:
-        columns = outside.basis[:, :, : outside.size][:, :, outside.kept]
-        if columns.shape[2] >= columns.shape[1]:
+        columns, rows = outside.basis[:, :, : outside.size], outside.dual[:, : outside.size]
+        span = torch.cat([columns, rows.mT], dim=2)
+        used = int(torch.linalg.matrix_rank(span, rtol=1e-9).max())
+        if used >= span.shape[1]:
             raise ValueError(
-                f"outside must leave directions free, got {columns.shape[2]} columns in {h.shape[2]} units"
+                f"outside must leave directions free, got {used} dimensions of {span.shape[1]} units in use"
             )
-        frame = torch.linalg.qr(columns).Q
-        direction = direction - direction @ frame @ frame.mT
+        direction = direction - direction @ (span @ torch.linalg.pinv(span, rtol=1e-9)).mT
     size = (edited - h).norm(dim=-1, keepdim=True)
     return h + (direction / direction.norm(dim=-1, keepdim=True)).to(h.dtype) * size
 

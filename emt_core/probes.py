@@ -40,7 +40,14 @@ def sign_probe(
             )
         if not (y.abs() == 1).all():
             raise ValueError(f"{name} must be -1 or 1 throughout")
-    mean, deviation = states.mean(1, keepdim=True), states.std(1, keepdim=True).clamp_min(1e-12)
+    if states.shape[1] < 2:
+        raise ValueError(f"states must hold at least 2 sequences, got {states.shape[1]}")
+    for name, a, b in (("test_states", states, test_states), ("test_signs", signs, test_signs)):
+        if (a.shape[0], a.shape[2]) != (b.shape[0], b.shape[2]):
+            raise ValueError(f"{name} must have shape {(a.shape[0], 'C', a.shape[2])}, got {tuple(b.shape)}")
+    # a unit that hardly moves is not blown up: its deviation would be the rounding of its mean
+    floor = 1e-6 * states.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-12)
+    mean, deviation = states.mean(1, keepdim=True), states.std(1, keepdim=True).maximum(floor)
     x, test_x = (states - mean) / deviation, (test_states - mean) / deviation
     models, _, inputs = x.shape
     outputs = signs.shape[2]

@@ -163,3 +163,49 @@ def test_wrong_arguments_are_named():
         cells.rollout(model, random(2, 0, 4, 3))
     with pytest.raises(SHAPE_ERRORS, match="h"):
         cells.rollout(model, random(2, 3, 4, 3), h=random(2, 4, 6))
+
+
+# --- other starts of the recurrent weights ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recurrent", cells.RECURRENT_STARTS)
+def test_a_recurrent_start_concerns_the_recurrent_weights_alone(recurrent):
+    model = cells.init(9, 4, generators(0, 1), recurrent)
+    assert model.W_hh.dtype == torch.float32
+    for m, generator in enumerate(generators(0, 1)):
+        W_uh, W_hh, W_r = (
+            torch.empty(shape).uniform_(-1 / 3, 1 / 3, generator=generator) for shape in ((9, 4), (9, 9), (4, 9))
+        )
+        assert same_bits(model.W_uh[m], W_uh)
+        assert same_bits(model.W_r[m], W_r)
+        assert same_bits(model.W_hh[m], W_hh) == (recurrent == "uniform")
+        if recurrent == "small":
+            torch.testing.assert_close(model.W_hh[m].double(), W_hh.double() / 10, rtol=2e-7, atol=0)
+        if recurrent == "identity":
+            assert same_bits(model.W_hh[m], torch.eye(9))
+    alone = cells.init(9, 4, generators(1), recurrent)
+    assert all(same_bits(getattr(model[1], name), getattr(alone, name)) for name in WEIGHTS)
+
+
+@pytest.mark.parametrize("hidden", [1, 2, 65])
+def test_an_orthogonal_start_is_orthogonal(hidden):
+    Q = cells.init(hidden, 1, generators(0, 1), "orthogonal").W_hh
+    assert Q.dtype == torch.float32
+    # each entry is off by at most ε/2 of itself, so that a product of two unit columns is off by at most ε
+    gram = Q.double().mT @ Q.double()
+    wanted = torch.eye(hidden, dtype=torch.float64).expand_as(gram)
+    torch.testing.assert_close(gram, wanted, rtol=0, atol=torch.finfo(torch.float32).eps)
+    assert hidden == 1 or not torch.equal(Q[0], Q[1])
+
+
+def test_an_orthogonal_start_prefers_no_sign():
+    # an entry of a uniform Q (2 × 2) has mean 0 and variance 1/2: the mean of 400 has a standard error of 0.035
+    Q = cells.init(2, 1, generators(*range(400)), "orthogonal").W_hh
+    assert Q.mean(0).abs().max() < 5 * 0.036
+    assert torch.linalg.det(Q).mean().abs() < 5 * 0.05  # reflections as often as rotations
+
+
+def test_an_unknown_recurrent_start_is_named():
+    for wrong in ("zeros", "Uniform", ""):
+        with pytest.raises(ValueError, match=r"^recurrent must be one of"):
+            cells.init(3, 2, generators(0), wrong)

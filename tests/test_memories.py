@@ -1,5 +1,6 @@
 """Algorithm 1: exact where the theory says so, corrected everywhere, and honest about what it dropped."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from oracles import PAPER, codes, generators
 
 from emt_core import cells, circuit
 from emt_core.cells import Elman
-from emt_core.memories import variable_memories
+from emt_core.memories import fitted_memories, variable_memories
 from emt_core.tasks import VariableBinding
 
 # Ψ* W_hh Ψ: sums of N products whose factors are off by ε·cond(Ψ); N·ε·cond² ≈ 1e-12 for cond ≈ 10
@@ -197,3 +198,68 @@ def test_wrong_arguments_are_named():
     W_hh[1, 0, 0] = torch.nan
     with pytest.raises(ValueError, match=r"model must have finite weights.* \[1\]"):
         variable_memories(Elman(model.W_uh, W_hh, model.W_r), task)
+
+
+# --- subspaces fitted to data -------------------------------------------------------------------------------------
+
+
+def random(*shape, seed=0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@given(codes(max_history=4, max_dim=4), st.integers(0, 999))
+def test_the_fit_finds_the_circuits_basis_in_its_states(code, seed):
+    task = VariableBinding(*code)
+    size, kept = task.history * task.dim, circuit.on_cycle(task)
+    bases = torch.stack([circuit.random_basis(int(size * 1.5) + 1, size, g) for g in generators(seed, seed + 1)])
+    # after S·D steps an entry off every cycle is a copy of one on a cycle, which is a copy of what it was at first
+    power = torch.linalg.matrix_power(circuit.interaction_matrix(task), size)
+    held = random(2, 4 * size + 10, size, seed=seed) @ power.T
+    memories, explained = fitted_memories(held @ bases.mT, held, task)
+    copies = power[:, kept] @ torch.linalg.inv(power[kept][:, kept])
+    torch.testing.assert_close(memories.basis[:, :, kept], bases @ copies, rtol=0, atol=EXACT)
+    torch.testing.assert_close(explained, torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-14)
+    torch.testing.assert_close(memories.contents(held @ bases.mT), held * kept, rtol=0, atol=EXACT)
+    gram = torch.diag(kept.double()).expand(2, -1, -1)
+    torch.testing.assert_close(memories.dual @ memories.basis, gram, rtol=0, atol=EXACT)
+    assert memories.rank == (int(kept.sum()),) * 2
+
+
+def test_the_fit_is_that_of_numpy():
+    task = VariableBinding((0b0110, 1, 0b10), 2, 2)  # the entry 2 copies itself, 0 copies it, 1 and 3 are each other
+    kept = circuit.on_cycle(task)
+    assert 0 < kept.sum() < 4
+    states, held = random(3, 20, 7) + 1, random(3, 20, 4, seed=1)
+    memories, explained = fitted_memories(states, held, task)
+    assert explained.shape == (3,)
+    for m in range(3):
+        h, x = states[m].numpy(), held[m, :, kept].numpy()
+        columns = np.linalg.lstsq(x, h, rcond=None)[0].T
+        share = 1 - ((h - x @ columns.T) ** 2).sum() / (h**2).sum()
+        # Gaussian data: condition numbers of order 1
+        np.testing.assert_allclose(memories.basis[m, :, kept].numpy(), columns, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(memories.dual[m, kept].numpy(), np.linalg.pinv(columns), rtol=0, atol=1e-12)
+        assert explained[m].item() == pytest.approx(share, abs=1e-13)
+        assert 0 < share < 0.9
+    assert (memories.basis[:, :, ~kept] == 0).all()
+    assert (memories.dual[:, ~kept] == 0).all()
+    assert torch.equal(memories.kept, kept)
+
+
+def test_the_fit_names_its_columns_as_the_algorithm_does():
+    task = VariableBinding(PAPER[1], 8, 8)
+    model = cells.init(70, 8, generators(0))
+    memories, _ = fitted_memories(random(1, 99, 70).float(), random(1, 99, 64, seed=1).sign().float(), task)
+    assert memories.labels == variable_memories(model, task, residuals=0).labels
+    assert memories.basis.shape == (1, 70, 64)
+    assert memories.basis.dtype == memories.dual.dtype == torch.float64
+
+
+def test_a_fit_needs_as_many_sequences_as_columns():
+    task = VariableBinding((0b0110, 1, 0b10), 2, 2)
+    count = circuit.effective_rank(task)
+    states, held = random(2, count, 7), random(2, count, 4, seed=1)
+    _, explained = fitted_memories(states, held, task)  # as many equations as unknowns: everything is explained
+    torch.testing.assert_close(explained, torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=f"states must hold at least {count} sequences for the fit, got {count - 1}"):
+        fitted_memories(states[:, 1:], held[:, 1:], task)

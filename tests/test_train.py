@@ -543,3 +543,100 @@ def test_evaluate_names_wrong_arguments():
         evaluate(model, TASK, horizon=0)
     with pytest.raises(ValueError, match="sequences"):
         evaluate(model, TASK, sequences=0)
+
+
+# --- a start of one's own ---------------------------------------------------------------------------------------------
+
+PAIR = SMALL | dict(seeds=[3, 1], lr=[1e-2, 3e-3], l2=[0.0, 1e-3])
+
+
+def own_start() -> Elman:
+    return cells.init(7, 2, generators(8, 9), "orthogonal")
+
+
+def test_starting_from_the_weights_that_the_seeds_draw_changes_nothing():
+    plain = fit(TASK, **PAIR, steps=20, snapshots=[0, 5])
+    start = cells.init(7, 2, generators(3, 1))
+    assert_same_run(fit(TASK, **PAIR, steps=20, snapshots=[0, 5], start=start), plain)
+    wide = start.to(torch.float64)  # training is in float32 whatever the start is in
+    assert_same_run(fit(TASK, **PAIR, steps=20, snapshots=[0, 5], start=wide), plain)
+
+
+def test_another_start_is_trained_on_the_same_data():
+    start = own_start()
+    run = fit(TASK, **PAIR | dict(every=1), steps=25, snapshots=range(26), start=start)
+    for m, generator in enumerate(generators(3, 1)):
+        cells.init(7, 2, [generator])  # what the seed would have drawn
+        level = 0
+        for step in range(25):
+            inputs, targets = TASK.sample(5, SMALL["horizons"][level], generator)
+            _, outputs = cells.rollout((run.snapshots[step] if step else start)[m], inputs, targets.shape[1])
+            right = (outputs[:, 3:] * targets > 0).double().mean().item()
+            loss = (outputs[:, 3:] - targets).square().mean().item()
+            # float32: sums of at most 60 squares; a wrong batch differs in the first digit
+            assert run.history.loss[step, m].item() == pytest.approx(loss, rel=1e-5)
+            assert run.history.accuracy[step, m].item() == pytest.approx(right, abs=1e-6)
+            level = min(level + (right > 0.61), 2)
+    plain = fit(TASK, **PAIR, steps=25)
+    assert not torch.equal(run.model.W_hh, plain.model.W_hh)
+
+
+def test_no_steps_return_the_given_start_and_training_leaves_it_as_it_was():
+    start, copy = own_start(), own_start()
+    trained = fit(TASK, **PAIR, steps=9, start=start)
+    assert all(same_bits(getattr(start, n), getattr(copy, n)) for n in WEIGHTS)
+    for given in (start, trained.model):  # what training returns is a start, too
+        run = fit(TASK, **PAIR, steps=0, snapshots=[0], start=given)
+        for model in (run.model, run.snapshots[0]):
+            assert all(same_bits(getattr(model, n), getattr(given, n).contiguous()) for n in WEIGHTS)
+            assert all(getattr(model, n).data_ptr() != getattr(given, n).data_ptr() for n in WEIGHTS)
+
+
+def test_a_model_with_a_start_is_the_model_trained_alone():
+    start = own_start()
+    together = fit(TASK, **PAIR, steps=30, snapshots=[0, 13], start=start)
+    for m in range(2):
+        mine = {name: PAIR[name][m : m + 1] for name in ("seeds", "lr", "l2")}
+        alone = fit(TASK, **PAIR | mine, steps=30, snapshots=[0, 13], start=start[m])
+        assert_same_run(alone, together, slice(m, m + 1))
+
+
+def test_a_run_with_a_start_goes_on_from_its_checkpoint(tmp_path):
+    start = own_start()
+    settings = PAIR | dict(snapshots=[0, 5], start=start, checkpoint=tmp_path / "run", checkpoint_every=6)
+    fit(TASK, **settings, steps=17)
+    whole = fit(TASK, **PAIR | dict(snapshots=[0, 5], start=start), steps=33)
+    assert_same_run(fit(TASK, **settings | dict(start=own_start()), steps=33), whole)
+
+
+def test_a_checkpoint_from_another_start_is_refused(tmp_path):
+    start, path = own_start(), tmp_path / "run"
+    fit(TASK, **PAIR, steps=5, start=start, checkpoint=path)
+    before = path.read_bytes()
+    nudged = start.W_r.clone()
+    nudged[1, 0, 0] = torch.nextafter(nudged[1, 0, 0], torch.tensor(1.0))
+    for other in (None, cells.init(7, 2, generators(3, 1)), start[[1, 0]], Elman(start.W_uh, start.W_hh, nudged)):
+        with pytest.raises(ValueError, match=r"checkpoint .* is of another run.*'start'"):
+            fit(TASK, **PAIR, steps=9, start=other, checkpoint=path)
+    assert path.read_bytes() == before
+    drawn = tmp_path / "drawn"
+    fit(TASK, **PAIR, steps=5, checkpoint=drawn)
+    with pytest.raises(ValueError, match=r"checkpoint .* is of another run.*'start'"):
+        fit(TASK, **PAIR, steps=9, start=start, checkpoint=drawn)
+
+
+@pytest.mark.parametrize("wrong", ["models", "hidden", "dim", "activation", "NaN", "infinity"])
+def test_a_start_that_does_not_fit_is_named(wrong):
+    start = own_start()
+    W_r = start.W_r.clone()
+    W_r[1, 1, 3] = math.nan if wrong == "NaN" else math.inf
+    bad, message = {
+        "models": (start[0], "2 models with 7 units and dim 2, got .1, 7, 2"),
+        "hidden": (cells.init(8, 2, generators(0, 1)), "7 units and dim 2, got .2, 8, 2"),
+        "dim": (cells.init(7, 3, generators(0, 1)), "dim 2, got .2, 7, 3"),
+        "activation": (Elman(start.W_uh, start.W_hh, start.W_r, "identity"), "activation 'tanh', got 'identity'"),
+        "NaN": (Elman(start.W_uh, start.W_hh, W_r), "finite weights"),
+        "infinity": (Elman(start.W_uh, start.W_hh, W_r), "finite weights"),
+    }[wrong]
+    with pytest.raises(ValueError, match=f"^start must have .*{message}"):
+        fit(TASK, **PAIR, steps=4, start=bad)
