@@ -190,3 +190,19 @@ def test_a_verdict_is_as_expected_or_it_is_not(expected_to_fail):
     assert made(0).as_expected is not expected_to_fail
     assert made(2).as_expected is expected_to_fail
     assert made(2, "smoke").as_expected  # nothing is decided, so nothing is wrong
+
+
+def test_the_page_of_claims_names_what_contradicts_the_papers(root, monkeypatch):
+    """Failed claims of a paper come first, as links to their rows; the book's own and undecided ones do not."""
+    monkeypatch.syspath_prepend(str(root / "tools"))
+    from build_site import contradictions
+
+    def claim(name, paper, value, needs="smoke"):
+        return Claim(name, paper, "somewhere", f"statement <{name}>", "1", value, Rule("min", "=", 1), "smoke", needs)
+
+    text = contradictions(
+        [claim("a", "EMT", 1), claim("b", "EMT", 0), claim("c", "book", 0), claim("d", "onion", 0, needs="full")]
+    )
+    assert "Of 2 claims" in text and ", 1 do not hold" in text
+    assert '<li><a href="#claim-b">statement &lt;b&gt;</a></li>' in text
+    assert text.count("<li>") == 1

@@ -42,11 +42,22 @@ def claims_table(notebooks: list[Path]) -> str:
     records = [claim for notebook in notebooks for claim in claims.collect(notebook)]
     if not records:
         return "No chapter has recorded a claim yet."
-    blocks = []
+    blocks = [contradictions(records)]
     for paper in dict.fromkeys(claim.paper for claim in records):
         table = claims.to_html([claim for claim in records if claim.paper == paper])
         blocks.append(f"## {paper}\n\n````{{raw}} html\n{table}\n````")
     return "\n\n".join(blocks)
+
+
+def contradictions(records: list) -> str:
+    """The claims of the papers that failed, first on the page, each a link to its row."""
+    theirs = [claim for claim in records if claim.paper != "book"]
+    failed = [claim for claim in theirs if claim.verdict == "fails"]
+    decided = sum(claim.verdict != "not decided here" for claim in theirs)
+    items = "".join(f'<li><a href="#claim-{c.id}">{html.escape(c.statement)}</a></li>' for c in failed)
+    said = f"Of {decided} claims of the papers decided here, {len(failed)} do not hold as stated, by the rules below."
+    raw = f'````{{raw}} html\n<ul class="emt-contradictions">{items}</ul>\n````'
+    return f"## What contradicts the papers\n\n{said}\n\n{raw}"
 
 
 def status_table(notebooks: list[Path]) -> str:

@@ -193,7 +193,8 @@ function render({ model, el }) {
       html("div", {}, heading("inputs"), bits.element),
       html("div", {}, heading("memories"), memory.element)),
     time.element, status,
-    heading(`written by the network, t = ${history + 1} to ${history + steps}`), written.element, heading("right output"), target.element,
+    heading(`written by the network, t = ${history + 1} to ${history + steps}`), written.element, heading(editable ? "right output, which Φ predicts for the flipped signs" : "right output"),
+    target.element,
     html("p", { class: "emt-key" }, `Click ${editable ? "an input or a memory" : "an input"} to flip its sign. ` +
       "Filled square: plus. Ring: minus. Area: modulus. Cross: wrong sign."),
     ...(model.get("caption") ? [html("p", { class: "emt-caption" }, model.get("caption"))] : [])));
