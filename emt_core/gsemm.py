@@ -157,8 +157,8 @@ def energy(
 
 @dataclass(frozen=True)
 class Trajectory:
-    """States at the asked-for times (L,); NaN after the time at which integration failed, and ``status`` says why
-    (else ``"done"``)."""
+    """States at the asked-for times (L,); NaN after the time at which integration failed, and ``status`` says why:
+    ``"done"`` or ``"failed: …"``."""
 
     times: Float[Tensor, "L"]
     V_f: Float[Tensor, "L B Nf"]
@@ -189,14 +189,18 @@ def simulate(
     """
     if V_f.ndim != 2 or V_f.shape[1] != system.features:
         raise ValueError(f"V_f must have shape (B, Nf = {system.features}), got {tuple(V_f.shape)}")
-    if times.ndim != 1 or len(times) < 2 or not (times.diff() > 0).all():
-        raise ValueError(f"times must be at least two increasing numbers, got {times}")
+    if len(V_f) == 0 or not V_f.isfinite().all():
+        raise ValueError(f"V_f must hold at least one start and be finite, got {V_f}")
+    if times.ndim != 1 or len(times) < 2 or not (times.diff() > 0).all() or not times.isfinite().all():
+        raise ValueError(f"times must be at least two increasing finite numbers, got {times}")
     for name, start, scale in (("V_d", V_d, system.T_d), ("V_h", V_h, system.T_h)):
         if start is not None and scale == 0:
             raise ValueError(f"{name} must not be given where T_{name[-1]} = 0: it follows at once")
     batch = len(V_f)
     V_f = V_f.double()
-    V_d = torch.zeros_like(V_f) if V_d is None else V_d.double()
+    if V_d is None:
+        V_d = torch.zeros_like(V_f) if system.T_d else system.sigma_f(V_f)
+    V_d = V_d.double()
     V_h = system.drive_h(V_f, V_d) if V_h is None else V_h.double()
     for name, start, width in (("V_d", V_d, system.features), ("V_h", V_h, system.count)):
         if tuple(start.shape) != (batch, width):
@@ -210,8 +214,8 @@ def simulate(
         return f, (h if system.T_h else system.drive_h(f, d)), d
 
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    span = float(times[-1] - times[0])
-    bar = tqdm(total=span, desc="integrating", bar_format=form, delay=2, disable=quiet(progress))
+    span = (float(times[0]), float(times[-1]))
+    bar = tqdm(total=span[1] - span[0], desc="integrating", bar_format=form, delay=2, disable=quiet(progress))
 
     def flow(t: float, state: np.ndarray) -> np.ndarray:
         f, h, d = parts(torch.from_numpy(state).view(batch, -1))
@@ -227,14 +231,22 @@ def simulate(
     options = {}
     if method in ("Radau", "BDF"):  # states do not see each other: finite differences take all of them at once
         options["jac_sparsity"] = block_diag([np.ones((sum(widths),) * 2)] * batch)
-    with bar:
-        solved = solve_ivp(
-            flow, (float(times[0]), float(times[-1])), start, method, times.numpy(), rtol=rtol, atol=atol, **options
-        )
     states = torch.full((len(times), batch, sum(widths)), math.nan, dtype=torch.float64)
-    states[: solved.y.shape[1]] = torch.from_numpy(solved.y.T.copy()).view(-1, batch, sum(widths))
+    status = "done"
+    try:
+        with bar:
+            solved = solve_ivp(flow, span, start, method, times.numpy(), rtol=rtol, atol=atol, **options)
+    except RuntimeError as error:  # an implicit step that could not be solved
+        status = f"failed: {error}"
+    else:
+        got = np.reshape(solved.y, (start.size, -1)).T  # an empty list where not even one step succeeded
+        states[: len(got)] = torch.from_numpy(got.copy()).view(-1, batch, sum(widths))
+        if not solved.success:
+            status = f"failed: {solved.message}"
+        elif not states.isfinite().all():  # LSODA goes on through overflow
+            status = "failed: the states overflowed"
     f, h, d = parts(states)
-    return Trajectory(times, f, h, d, "done" if solved.success else solved.message)
+    return Trajectory(times, f, h, d, status)
 
 
 def cyclic(count: int) -> Float[Tensor, "Nh Nh"]:
@@ -320,6 +332,9 @@ def from_rnn(W_hh: Float[Tensor, "M N N"], memories: Float[Tensor, "M N K"]) -> 
     Raises:
         ValueError: the columns of ``memories`` are not independent.
     """
+    for name, given in (("W_hh", W_hh), ("memories", memories)):
+        if not given.isfinite().all():
+            raise ValueError(f"{name} must be finite, got NaN or infinite entries")
     psi, W_hh = memories.double(), W_hh.double()
     rank = torch.linalg.matrix_rank(psi)
     if (rank < psi.shape[2]).any():
@@ -328,5 +343,6 @@ def from_rnn(W_hh: Float[Tensor, "M N N"], memories: Float[Tensor, "M N K"]) -> 
     phi = dual @ W_hh @ psi
     # (ΨᵀΨ)⁻¹ = Ψ†Ψ†ᵀ: the Gram matrix, whose condition number is the square of Ψ's, is not formed
     interaction = dual @ dual.mT @ phi.mT - torch.eye(psi.shape[2], dtype=torch.float64)
-    residual = (W_hh - psi @ phi @ dual).norm(dim=(1, 2)) / W_hh.norm(dim=(1, 2))
+    size = W_hh.norm(dim=(1, 2)).clamp_min(torch.finfo(torch.float64).tiny)  # zero weights leave nothing out
+    residual = (W_hh - psi @ phi @ dual).norm(dim=(1, 2)) / size
     return StoredMemories(interaction, residual)

@@ -423,10 +423,7 @@ def test_a_short_time_scale_tends_to_none(scale):
     assert far / near == pytest.approx(4, rel=0.1)  # of first order
 
 
-AHEAD = pytest.param(0.5, 0.0, marks=pytest.mark.xfail(reason="V_h starts as if V_d were 0", strict=True))
-
-
-@pytest.mark.parametrize(("T_h", "T_d"), [(0.0, 0.0), (0.0, 2.0), (0.5, 2.0), (0.5, math.inf), AHEAD])
+@pytest.mark.parametrize(("T_h", "T_d"), [(0.0, 0.0), (0.0, 2.0), (0.5, 2.0), (0.5, math.inf), (0.5, 0.0)])
 def test_by_default_v_d_starts_at_zero_and_v_h_at_what_drives_it(T_h, T_d):
     c = case(6, T_h=T_h, T_d=T_d)
     V_f = torch.from_numpy(c.states(2)[0])
@@ -447,11 +444,8 @@ def test_single_precision_is_integrated_in_double():
     assert single.memories.dtype == single.interaction.dtype == passed.V_d.dtype == torch.float64
 
 
-LSODA = pytest.param("LSODA", marks=pytest.mark.xfail(reason="LSODA reports success and returns NaN", strict=True))
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
-@pytest.mark.parametrize("method", ["RK45", "Radau", "BDF", LSODA])
+@pytest.mark.parametrize("method", ["RK45", "Radau", "BDF", "LSODA"])
 def test_what_explodes_is_nan_from_there_on_and_says_so(method):
     # V̇ = V³ − V from 2: V⁻² = 1 − ¾ e^(2t), infinite at t = ½ log 4/3 = 0.144
     one = torch.ones(1, 1, dtype=torch.float64)
@@ -464,6 +458,39 @@ def test_what_explodes_is_nan_from_there_on_and_says_so(method):
         assert V[:2].isfinite().all()
         assert V[2:].isnan().all()
     assert passed.status != "done"
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_no_first_step_is_a_status_too():
+    # the rate overflows at the start
+    one = torch.ones(1, 1, dtype=torch.float64)
+    system = GSEMM(one, 0 * one, gsemm.rectified(3))
+    for method in ("RK45", "Radau"):
+        passed = gsemm.simulate(system, 1e150 * one, grid(1.0, 3), method=method, progress=False)
+        assert passed.status.startswith("failed")
+        assert passed.V_f[1:].isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "times"),
+    [
+        ("V_f", torch.full((1, 8), math.nan).double(), torch.tensor([0.0, 1.0]).double()),
+        ("V_f", torch.ones(0, 8).double(), torch.tensor([0.0, 1.0]).double()),
+        ("times", torch.ones(1, 8).double(), torch.tensor([0.0, math.inf]).double()),
+    ],
+)
+def test_starts_and_times_that_lead_nowhere_are_named(name, start, times):
+    c = case(6)
+    with pytest.raises(ValueError, match=name):
+        gsemm.simulate(c.system, start[:, : c.system.features], times)
+
+
+def test_weights_that_are_zero_or_not_finite():
+    psi = torch.eye(4, dtype=torch.float64)[None, :, :2]
+    nothing = gsemm.from_rnn(torch.zeros(1, 4, 4), psi)
+    assert nothing.residual.tolist() == [0]
+    with pytest.raises(ValueError, match="W_hh must be finite"):
+        gsemm.from_rnn(torch.full((1, 4, 4), math.nan), psi)
 
 
 # ---- sequences
@@ -483,7 +510,7 @@ def fold(gain: float) -> float:
     return slope - math.atanh(slope) / gain
 
 
-@pytest.mark.parametrize(("count", "start"), [(2, 0), (3, 1), (5, 0), (5, 2)])
+@pytest.mark.parametrize(("count", "start"), [(2, 0), (3, 2), (5, 0)])
 def test_a_cycle_of_memories_is_recalled_in_order(count, start):
     system = sequence(count, 50, 1.2, 10)
     dwell = -10 * math.log(1 - fold(50) / 1.2)  # the first; those after it are about half as long again
@@ -509,7 +536,7 @@ def first_dwell(system: GSEMM, last: float) -> float:
 
 @pytest.mark.parametrize(
     ("count", "gain", "a_c", "T_d"),
-    [(2, 50, 1.2, 300), (2, 200, 1.5, 300), (4, 50, 1.2, 300), (4, 20, 1.5, 500)],
+    [(2, 50, 1.2, 300), (2, 200, 1.5, 300), (4, 20, 1.5, 300)],
 )
 def test_the_first_dwell_ends_at_the_fold(count, gain, a_c, T_d):
     theta = fold(gain)
@@ -525,22 +552,22 @@ def test_the_first_dwell_ends_at_the_fold(count, gain, a_c, T_d):
 
 def test_the_dwell_time_tends_to_its_limit_as_the_delay_grows():
     limit = -math.log(1 - fold(50) / 1.2)
-    excess = [first_dwell(sequence(2, 50, 1.2, T_d), 1.6 * T_d + 20) / T_d - limit for T_d in (100, 1000)]
+    excess = [first_dwell(sequence(2, 50, 1.2, T_d), 1.6 * T_d + 20) / T_d - limit for T_d in (50, 500)]
     # (T_f / T_d)^(2/3), slower by the part of order 1/g that does not go away
     assert excess[0] / excess[1] == pytest.approx(10 ** (2 / 3), rel=0.25)
-    assert 0 < excess[1] < 0.01
+    assert 0 < excess[1] < 0.02
 
 
 def test_two_memories_are_a_flow_in_two_dimensions():
     gain, a_c, T_d = 20.0, 1.3, 30.0
-    system, times = sequence(2, gain, a_c, T_d), grid(150.0, 301)
+    system, times = sequence(2, gain, a_c, T_d), grid(100.0, 201)
     passed = run(system, system.memories[:, [0]].T.contiguous(), times)
 
     def flow(t, state):
         delta, delayed = state
         return [math.tanh(gain * delta) - a_c * delayed - delta, (math.tanh(gain * delta) - delayed) / T_d]
 
-    expected = solve_ivp(flow, (0, 150), [1, 0], "DOP853", times.numpy(), rtol=1e-11, atol=1e-13).y
+    expected = solve_ivp(flow, (0, 100), [1, 0], "DOP853", times.numpy(), rtol=1e-11, atol=1e-13).y
     for V, row in ((passed.V_f, expected[0]), (passed.V_d, expected[1])):
         x = V[:, 0] @ system.memories / system.features
         # errors of rtol grow while δ runs away from a fold, at a rate up to g for about 1/g of time times some ten
