@@ -28,9 +28,9 @@ def sign_probe(
     """Train one probe per model to read K signs ±1 from its states, and return the share of right test signs.
 
     ``width`` 0 is a linear probe with bias; otherwise one hidden layer of ``width`` ReLU units, with the linear probe
-    beside it, so that more width never means less reach. States are standardised with the training set's mean and
-    deviation. Logistic loss, Adam on the whole set, ``steps`` steps of rate ``lr``, decaying to zero as a cosine;
-    ``decay`` is AdamW's. Compare probes on test states only: a wide probe can learn its training set by heart.
+    beside it, so that it can represent whatever the linear one can. States are standardised with the training set's
+    mean and deviation. Logistic loss, AdamW with ``decay`` on the whole set, ``steps`` steps at a rate that falls from
+    ``lr`` to zero as a cosine. Compare probes on test states only: a wide probe can learn its training set by heart.
     """
     width, steps = integer("width", width, 0), integer("steps", steps, 1)
     for name, x, y in (("signs", states, signs), ("test_signs", test_states, test_signs)):
