@@ -7,13 +7,11 @@ quarter of an hour on one core; Ctrl-C loses nothing, the same command goes on w
 """
 
 import argparse
-import csv
 import math
-import sys
 from pathlib import Path
 
 import torch
-from train_repeat_copy import ROOT, provenance
+from results import ROOT, provenance, stop_if_interrupted, write_table
 
 from emt_core import cells, circuit, spectrum, train
 from emt_core.tasks import VariableBinding
@@ -53,8 +51,7 @@ def rows(condition: str, settings: dict, checkpoint: Path) -> list[dict]:
         start=cells.init(settings["hidden"], 4, own, settings["start"]),
         checkpoint=checkpoint,
     )
-    if any(s.startswith("interrupted") for s in run.status):
-        sys.exit("interrupted; the same command goes on from here")
+    stop_if_interrupted(run)
     looks = sorted(run.snapshots)
     matched = torch.stack([spectrum.spectral_error(run.snapshots[s].W_hh, phi).matched for s in looks])
     final = spectrum.spectral_error(run.model.W_hh, phi)
@@ -82,16 +79,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder for the checkpoints")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "data")
     options = parser.parse_args()
-    made_by = {**provenance(), "command": "python tools/train_emergence.py"}
     table = []
     for number, (condition, changes) in enumerate(CONDITIONS.items()):
         table += rows(condition, BASE | changes, options.checkpoint / f"{number}.safetensors")
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "emergence.csv").open("w", newline="", encoding="utf8") as file:
-        file.writelines(f"# {key}: {value}\n" for key, value in made_by.items())
-        writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
+    made_by = provenance(f"python tools/train_emergence.py --checkpoint {options.checkpoint}")
+    write_table(options.out / "emergence.csv", table, made_by)
 
 
 if __name__ == "__main__":

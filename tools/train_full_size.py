@@ -10,11 +10,9 @@ Ctrl-C loses nothing, the same command goes on where it stopped.
 """
 
 import argparse
-import csv
-import sys
 from pathlib import Path
 
-from train_repeat_copy import ROOT, provenance
+from results import ROOT, provenance, stop_if_interrupted, write_table
 
 from emt_core import cells, circuit, spectrum, train
 from emt_core.tasks import PAPER_TRIPLES, VariableBinding
@@ -70,7 +68,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "data")
     options = parser.parse_args()
 
-    table, made_by = [], {**provenance(), "command": f"python tools/train_full_size.py {options.set}"}
+    table, made_by = [], provenance(f"python tools/train_full_size.py {options.set} --checkpoint {options.checkpoint}")
     options.out.mkdir(parents=True, exist_ok=True)
     chosen = range(len(SETS[options.set])) if options.only is None else options.only
     for number in chosen:
@@ -79,18 +77,13 @@ def main() -> None:
         name = f"{options.set}_{place}_{hidden}_{l2:g}.safetensors"
         settings = dict(hidden=hidden, l2=l2, seeds=seeds, steps=steps, threshold=THRESHOLD)
         run = train.fit(task, checkpoint=options.checkpoint / name, **settings)
-        if any(s.startswith("interrupted") for s in run.status):
-            sys.exit("interrupted; the same command goes on from here")
+        stop_if_interrupted(run)
         cells.save(run.model, options.out / name, {**made_by, "seeds": " ".join(map(str, seeds)), "steps": str(steps)})
         table += rows(task, run, hidden, l2, seeds, steps)
         print(*table[-len(seeds) :], sep="\n", flush=True)
 
     if options.only is None:  # the table is written whole; what is trained already costs seconds
-        with (options.out / f"full_size_{options.set}.csv").open("w", newline="", encoding="utf8") as file:
-            file.writelines(f"# {key}: {value}\n" for key, value in made_by.items())
-            writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        write_table(options.out / f"full_size_{options.set}.csv", table, made_by)
 
 
 if __name__ == "__main__":

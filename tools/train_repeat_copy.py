@@ -8,36 +8,20 @@ Five to seven minutes a seed on one core; Ctrl-C loses nothing, the same command
 """
 
 import argparse
-import csv
-import platform
-import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from results import ROOT, provenance, stop_if_interrupted, write_table
 
 from emt_core import cells, circuit, spectrum, train
 from emt_core._files import write_safetensors
 from emt_core.tasks import VariableBinding
 
-ROOT = Path(__file__).resolve().parent.parent
 STEPS, LOOK, THRESHOLD = 20_000, 500, 0.96
 TASK = VariableBinding.repeat_copy(8, 8)
 PHI = circuit.effective_interaction(TASK)
-
-
-def provenance() -> dict[str, str]:
-    """The command, commit, hardware and versions that made a result."""
-    git = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "command": "python " + " ".join(["tools/train_repeat_copy.py", *sys.argv[1:]]),
-        "commit": git.stdout.strip() or "unknown",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "hardware": f"{platform.machine()} CPU ({torch.backends.cpu.get_cpu_capability()}), one thread a model",
-        "versions": f"python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}",
-    }
 
 
 def eigenvalue_trail(run: train.Run, m: int) -> torch.Tensor:
@@ -84,20 +68,14 @@ def main() -> None:
             snapshots=range(0, STEPS + 1, LOOK),
             checkpoint=options.checkpoint / f"seeds_{first}.safetensors",
         )
-        if any(s.startswith("interrupted") for s in run.status):
-            sys.exit("interrupted; the same command goes on from here")
+        stop_if_interrupted(run)
         rows += [row(run, m, seed) for m, seed in enumerate(group)]
         reached = [m for m, r in enumerate(rows[first:]) if r["count"] == len(PHI)]
         if shipped is None and reached:
             shipped = run, reached[0], group[reached[0]]
 
-    made_by = provenance()
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "repeat_copy_seeds.csv").open("w", newline="", encoding="utf8") as file:
-        file.writelines(f"# {key}: {value}\n" for key, value in made_by.items())
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    made_by = provenance("python " + " ".join(["tools/train_repeat_copy.py", *sys.argv[1:]]))
+    write_table(options.out / "repeat_copy_seeds.csv", rows, made_by)
     if shipped is None:
         sys.exit("no seed reached the theory's count: no weights were written")
     run, m, seed = shipped
