@@ -1,87 +1,142 @@
-"""How fast is the forward and backward pass of a training step on the CPU? Three ways side by side, one thread each.
+"""How many training steps a second do all cores together make? Forward, backward, clipping and Adam, float32.
 
-    python benchmarks/elman_cpu.py [--hidden 128] [--history 8] [--horizon 100] [--batch 64] [--repeats 30]
+    python benchmarks/elman_cpu.py [--hidden 128] [--history 8] [--horizon 100] [--batch 64] [--repeats 15]
 
-Prints a table and appends its rows to benchmarks/results/elman_cpu.csv. The ways take turns, so that a busy machine
-slows all of them alike: read the ratios.
+Three ways in one run, and the rate of torch's own matrix product beside them. The ways take turns, so that a busy
+machine slows all of them alike: read the ratios. Prints a table and appends its rows to results/elman_cpu.csv.
 """
 
 import argparse
 import csv
+import os
 import platform
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 from emt_core import cells
-from emt_core.kernels import batched, reference
+from emt_core.kernels import batched, native
 from emt_core.tasks import VariableBinding
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "elman_cpu.csv"
+CORES = os.cpu_count() or 1
+LR, CLIP = 1e-3, 1.0
 
 
-def ways(model: cells.Elman, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
-    """The three ways as functions without arguments: torch.nn.RNN, our reference, our fast path."""
-    hidden, dim, horizon = model.hidden, model.dim, targets.shape[1]
-    rnn = torch.nn.RNN(dim, hidden, bias=False)
-    read = torch.nn.Linear(hidden, dim, bias=False)
-    rnn.weight_ih_l0.data, rnn.weight_hh_l0.data = model.W_uh[0].clone(), model.W_hh[0].clone()
-    read.weight.data = model.W_r[0].clone()
-    padded = torch.cat([inputs[0], torch.zeros(horizon, *inputs.shape[2:])])
-    workspace = batched.Workspace()
+class TorchModel:
+    """torch.nn.RNN with torch.optim.Adam, as a reader would write it."""
 
-    def nn_rnn() -> float:
-        for module in (rnn, read):
-            module.zero_grad()
-        loss = (read(rnn(padded)[0][-horizon:]) - targets[0]).square().mean()
+    def __init__(self, model: cells.Elman, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        self.rnn = torch.nn.RNN(model.dim, model.hidden, bias=False)
+        self.read = torch.nn.Linear(model.hidden, model.dim, bias=False)
+        self.rnn.weight_ih_l0.data, self.rnn.weight_hh_l0.data = model.W_uh[0].clone(), model.W_hh[0].clone()
+        self.read.weight.data = model.W_r[0].clone()
+        self.parameters = [*self.rnn.parameters(), *self.read.parameters()]
+        self.optimiser = torch.optim.Adam(self.parameters, lr=LR)
+        self.padded = torch.cat([inputs[0], torch.zeros_like(targets[0])])
+        self.targets = targets[0]
+
+    def step(self) -> float:
+        self.optimiser.zero_grad()
+        outputs = self.read(self.rnn(self.padded)[0][-len(self.targets) :])
+        loss = (outputs - self.targets).square().mean()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, CLIP)
+        self.optimiser.step()
         return float(loss.detach())
 
-    return {
-        "torch.nn.RNN": nn_rnn,
-        "kernels.reference": lambda: float(reference.loss_and_grad(model, inputs, targets)[0]),
-        "kernels.batched": lambda: float(batched.loss_and_grad(model, inputs, targets, workspace)[0]),
-    }
+
+class KernelModel:
+    """One of emt_core's kernels, as emt_core.train uses it."""
+
+    def __init__(self, kernel, model: cells.Elman, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        self.kernel, self.inputs, self.targets = kernel, inputs, targets
+        self.sizes = (model.hidden, model.dim)
+        self.flat = torch.cat([w.flatten(1) for w in (model.W_hh, model.W_uh, model.W_r)], dim=1)
+        self.moments = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self.workspace = kernel.Workspace()
+        self.n = 0
+
+    def step(self) -> float:
+        N, D = self.sizes
+        hh, uh, r = self.flat.split([N * N, N * D, D * N], dim=1)
+        model = cells.Elman(uh.unflatten(1, (N, D)), hh.unflatten(1, (N, N)), r.unflatten(1, (D, N)))
+        loss, _, grads = self.kernel.loss_and_grad(model, self.inputs, self.targets, self.workspace)
+        gradient = torch.cat([g.flatten(1) for g in (grads.W_hh, grads.W_uh, grads.W_r)], dim=1)
+        self.n += 1
+        rate, none = torch.full((1, 1), LR), torch.zeros(1, 1)
+        self.kernel.clip_and_adam(self.flat, *self.moments, gradient, loss, rate, none, CLIP, self.n)
+        return float(loss)
+
+
+def throughput(models: list, steps: int, together: bool) -> float:
+    """Model-steps a second, each model making ``steps``: side by side, one thread each, or in turn on all threads."""
+    torch.set_num_threads(1 if together else CORES)
+    with ThreadPoolExecutor(CORES if together else 1) as pool:
+        start = time.perf_counter()
+        list(pool.map(lambda model: [model.step() for _ in range(steps)], models))
+        return len(models) * steps / (time.perf_counter() - start)
+
+
+def sgemm() -> float:
+    """GFLOP/s of torch's product of two 2048 x 2048 matrices on all cores."""
+    torch.set_num_threads(CORES)
+    a = torch.ones(2048, 2048)
+    start = time.perf_counter()
+    a @ a
+    return 2 * 2048**3 / (time.perf_counter() - start) / 1e9
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, value in (("hidden", 128), ("history", 8), ("horizon", 100), ("batch", 64), ("repeats", 30)):
+    for name, value in (("hidden", 128), ("history", 8), ("horizon", 100), ("batch", 64), ("repeats", 15)):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    H, S, T, B = options.hidden, options.history, options.horizon, options.batch
     generator = torch.Generator().manual_seed(0)
-    task = VariableBinding.repeat_copy(options.history, options.history)
-    model = cells.init(options.hidden, options.history, [generator])
-    run = ways(model, *task.sample(options.batch, options.horizon, generator))
+    problems = []
+    for _ in range(CORES):
+        task = VariableBinding.repeat_copy(S, S)
+        problems.append((cells.init(H, S, [generator]), *task.sample(B, T, generator)))
+    ways = {
+        "torch.nn.RNN + Adam, one model at a time": ([TorchModel(*p) for p in problems], False),
+        "torch.nn.RNN + Adam, one thread a model": ([TorchModel(*p) for p in problems], True),
+        "kernels.batched": ([KernelModel(batched, *p) for p in problems], True),
+        f"kernels.native ({native.instruction_set()})": ([KernelModel(native, *p) for p in problems], True),
+    }
+    losses = {name: [m.step() for _ in range(3) for m in models] for name, (models, _) in ways.items()}
+    first, *others = losses.values()
+    for other in others:  # a warm-up, and a check that all do the same
+        torch.testing.assert_close(torch.tensor(first), torch.tensor(other), rtol=1e-4, atol=1e-5)
 
-    losses = {name: function() for name, function in run.items()}  # a warm-up, and a check that all do the same
-    assert max(losses.values()) - min(losses.values()) < 1e-5, losses
-    seconds: dict[str, list[float]] = {name: [] for name in run}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    products = []
     for _ in range(options.repeats):
-        for name, function in run.items():
-            start = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - start)
+        for name, (models, together) in ways.items():
+            rates[name].append(throughput(models, 10, together))
+        products.append(sgemm())
 
-    median = {name: sorted(values)[len(values) // 2] for name, values in seconds.items()}
+    # three products with W_hh a step (forward, backward, gradient), three with W_uh and W_r over their own steps
+    flops = 2 * B * (3 * H * H * (S + T - 1) + 3 * H * S * (S + T))
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     about = {name: getattr(options, name) for name in ("hidden", "history", "horizon", "batch")}
-    about |= {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": commit.stdout.strip(),
-        "torch": torch.__version__,
-    }
-    about["hardware"] = f"{platform.machine()} CPU ({torch.backends.cpu.get_cpu_capability()}), one thread"
-    rows = []
-    for name, value in median.items():
-        ratio = median["torch.nn.RNN"] / value
-        print(f"{name:>20}  {1e3 * value:8.2f} ms a model-step   {ratio:5.2f} x torch.nn.RNN")
-        rows.append({"way": name, "ms": f"{1e3 * value:.2f}", "ratio": f"{ratio:.2f}", **about})
+    about |= {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": commit.stdout.strip()}
+    about |= {"torch": torch.__version__, "hardware": f"{platform.machine()} CPU, {CORES} cores"}
+    product = sorted(products)[len(products) // 2]
+    base, rows = None, []
+    for name, values in rates.items():
+        rate = sorted(values)[len(values) // 2]
+        base = base or rate
+        gflops = rate * flops / 1e9
+        print(f"{name:>42}  {rate:7.1f} model-steps/s  {rate / base:5.2f} x  {gflops:6.0f} GFLOP/s")
+        row = {"way": name, "model_steps_per_s": f"{rate:.1f}", "ratio": f"{rate / base:.2f}"}
+        rows.append({**row, "gflops": f"{gflops:.0f}", "sgemm_gflops": f"{product:.0f}", **about})
+    print(f"{'torch.mm, 2048 x 2048':>42}  {'':7} {'':13}  {'':5}    {product:6.0f} GFLOP/s")
     RESULTS.parent.mkdir(exist_ok=True)
     new = not RESULTS.exists()
     with RESULTS.open("a", newline="", encoding="utf8") as file:

@@ -32,12 +32,11 @@ from emt_core._checks import integer
 from emt_core._files import write_safetensors
 from emt_core._running import ctrl_c_sets, one_thread_per_product, quiet, throttled
 from emt_core.cells import Elman
-from emt_core.kernels import batched
+from emt_core.kernels import fastest
 from emt_core.tasks import VariableBinding
 
 log = logging.getLogger(__name__)
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's defaults in PyTorch
 # Test batches come from generators that no training seed below this uses. The CPU generator looks at the low 32 bits
 # of a seed only, so that a seed of 2^40 would start the stream of seed 0 again.
 TEST_SEED = 1 << 31
@@ -91,7 +90,8 @@ class _Group:
         self.diverged = [-1] * len(places)  # the step at which a model's loss stopped being finite
         self.records: dict[str, Tensor] = {}
         self.snapshots: dict[int, Tensor] = {}
-        self.workspaces: dict[tuple[int, int], batched.Workspace] = {}
+        self.kernel = fastest(device)
+        self.workspaces: dict[tuple[int, int], object] = {}
 
     def column(self, name: str) -> Tensor:
         """One per-model hyper-parameter, (G, 1), to go with the flat weights."""
@@ -134,36 +134,27 @@ class _Group:
         """One Adam step for the models ``members``, which all train at ``horizon``."""
         everyone = len(members) == len(self.places)
         pick = slice(None) if everyone else torch.tensor(members, device=self.weights.device)
-        weights = self.weights[pick]
+        weights, moment1, moment2 = self.weights[pick], self.moment1[pick], self.moment2[pick]
         inputs, targets = self.task.sample(self.config["batch"], horizon, [self.generators[i] for i in members])
-        workspace = self.workspaces.setdefault((len(members), self.task.history), batched.Workspace())
-        loss, accuracy, grads = batched.loss_and_grad(self.model(weights), inputs, targets, workspace)
+        workspace = self.workspaces.setdefault((len(members), self.task.history), self.kernel.Workspace())
+        loss, accuracy, grads = self.kernel.loss_and_grad(self.model(weights), inputs, targets, workspace)
         grad = torch.cat([g.flatten(1) for g in (grads.W_hh, grads.W_uh, grads.W_r)], dim=1)
-        norm = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
-        # a model whose loss or gradient is no longer finite keeps its last weights and takes no further part
-        finite = (loss.isfinite() & norm[:, 0].isfinite()).tolist()
+        updated = self.kernel.clip_and_adam(
+            weights, moment1, moment2, grad, loss, lr[pick], l2[pick], self.config["clip"], self.step + 1
+        )
+        if not everyone:  # what an index picks is a copy, what a slice picks is not
+            self.weights[pick], self.moment1[pick], self.moment2[pick] = weights, moment1, moment2
         losses, accuracies = loss.tolist(), accuracy.tolist()
         row, rest = divmod(self.step, self.config["every"])
-        for j, i in enumerate(members):
+        for j, (i, finite) in enumerate(zip(members, updated.tolist(), strict=True)):
             if rest == 0:
                 self.records["loss"][row, i] = losses[j]
                 self.records["accuracy"][row, i] = accuracies[j]
                 self.records["horizon"][row, i] = horizon
-            if not finite[j]:
+            if not finite:  # it keeps its last weights and takes no further part
                 self.diverged[i] = self.step
             elif accuracies[j] > thresholds[i] and self.level[i] + 1 < len(self.config["horizons"]):
                 self.level[i] += 1
-        if not all(finite):
-            keep = [j for j, good in enumerate(finite) if good]
-            members, grad, norm, weights = [members[j] for j in keep], grad[keep], norm[keep], weights[keep]
-            pick = torch.tensor(members, dtype=torch.long, device=self.weights.device)
-        # as torch.nn.utils.clip_grad_norm_, then torch.optim.Adam with weight_decay, but for each model by itself
-        grad = grad * (self.config["clip"] / (norm + 1e-6)).clamp(max=1.0) + l2[pick] * weights
-        m = self.moment1[pick] = self.moment1[pick].lerp(grad, 1 - BETA1)
-        v = self.moment2[pick] = self.moment2[pick] * BETA2 + (1 - BETA2) * grad * grad
-        n = self.step + 1
-        denominator = v.sqrt() / math.sqrt(1 - BETA2**n) + EPSILON
-        self.weights[pick] = weights - lr[pick] / (1 - BETA1**n) * (m / denominator)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a checkpoint needs, as tensors whose first axis is the models of this group."""
@@ -211,6 +202,7 @@ def fit(
     checkpoint_every: int = 1000,
     device: str = "cpu",
     start: Elman | None = None,
+    stop: threading.Event | None = None,
     progress: bool = True,
 ) -> Run:
     """Train one model per seed on ``task``.
@@ -227,8 +219,10 @@ def fit(
             stopped; it must be of the same task and settings (``steps`` may be larger). It is written every
             ``checkpoint_every`` steps, at the end and on Ctrl-C.
         start: weights to start from, one model per seed, instead of those that the seeds draw; the data stay the same.
+        stop: setting it, from another thread, ends training as Ctrl-C does.
 
-    Ctrl-C ends training after the current step and returns the models as they are, with a status that says so.
+    Ctrl-C ends training after the current step, writes the checkpoint, and returns the models as they are, with a
+    status that says so.
 
     Raises:
         ValueError: an argument out of range, or a checkpoint that is damaged or of another run; the message names it.
@@ -258,7 +252,7 @@ def fit(
     done = sum(g.step * len(g.places) for g in groups)
     name = f"training {models} models"
     bar = tqdm(total=steps * models, initial=done, unit="step", desc=name, disable=quiet(progress))
-    stop = threading.Event()
+    stop = threading.Event() if stop is None else stop
     chunk = checkpoint_every if path is not None else steps
     with one_thread_per_product(alone) as workers:
         with ctrl_c_sets(stop), ThreadPoolExecutor(min(workers, len(groups))) as pool, bar:

@@ -26,7 +26,7 @@ from chapters import BOOK, ROOT, check_parameters, profile_section, run_notebook
 def inputs_hash(chapter: str, profile: str) -> str:
     """A digest of everything that a chapter's results may depend on."""
     digest = hashlib.sha256()
-    library = [p for p in (ROOT / "emt_core").rglob("*") if p.suffix in {".py", ".js", ".css"}]
+    library = [p for p in (ROOT / "emt_core").rglob("*") if p.suffix in {".py", ".cpp", ".js", ".css"}]
     data = [p for p in (BOOK / "data").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     for path in [BOOK / f"{chapter}.md", ROOT / "requirements.txt", *sorted(library), *sorted(data)]:
         content = hashlib.sha256(path.read_bytes()).hexdigest()

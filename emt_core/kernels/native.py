@@ -1,0 +1,141 @@
+"""The compiled CPU path: ``elman.cpp``, float32, one network at a time on the calling thread. It lets go of Python's
+lock, so that as many networks train side by side as there are cores.
+
+``setup.py`` compiles one library per instruction set when the package is installed. Where there was no compiler, or the
+processor has neither, :func:`library` is None and training takes :mod:`emt_core.kernels.batched` instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from emt_core.cells import Elman
+from emt_core.kernels.batched import BETA1, BETA2, EPSILON
+from emt_core.kernels.reference import check
+
+log = logging.getLogger(__name__)
+
+# Which library serves a processor: torch's name for what the processor can do -> setup.py's name for the library.
+LIBRARIES = {"AVX512": "avx512", "AVX2": "avx2", "DEFAULT": "generic", "NO AVX": "generic"}
+INT, POINTER, DOUBLE = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
+
+
+def instruction_set() -> str:
+    """The library that fits this processor: ``"avx512"``, ``"avx2"`` or ``"generic"`` (NEON)."""
+    return LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), "generic")
+
+
+@lru_cache
+def library(name: str) -> ctypes.CDLL | None:
+    """The compiled functions for one instruction set, or None, said once in the log, where they are not there."""
+    found = sorted(Path(__file__).parent.glob(f"_elman_{name}.*"))
+    try:
+        functions = ctypes.CDLL(str(found[0]))
+    except (IndexError, OSError) as error:
+        why = f"cannot be loaded ({error})" if found else f"was not compiled for {name}"
+        log.warning("the fast CPU kernel %s: training uses torch, some three times slower", why)
+        return None
+    functions.elman_workspace.restype, functions.elman_workspace.argtypes = INT, [INT] * 5
+    functions.elman_loss_and_grad.restype = None
+    functions.elman_loss_and_grad.argtypes = [INT] * 5 + [POINTER] * 10
+    functions.elman_clip_and_adam.restype = ctypes.c_int
+    functions.elman_clip_and_adam.argtypes = [INT] + [POINTER] * 4 + [DOUBLE] * 3 + [INT] + [DOUBLE] * 3
+    return functions
+
+
+class Workspace:
+    """Memory for the states of one network, kept between calls and grown when a longer sequence comes."""
+
+    def __init__(self) -> None:
+        self._floats = torch.empty(0)
+
+    def get(self, floats: int) -> Tensor:
+        """At least ``floats`` float32, aligned to 64 bytes; what they hold is undefined."""
+        if self._floats.numel() < floats + 16:
+            self._floats = torch.empty(floats + 16)
+        return self._floats[-self._floats.data_ptr() // 4 % 16 :]
+
+
+@torch.no_grad()
+def loss_and_grad(
+    model: Elman,
+    inputs: Float[Tensor, "M S B D"],
+    targets: Float[Tensor, "M T B D"],
+    workspace: Workspace | None = None,
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], Elman]:
+    """Same contract as :func:`emt_core.kernels.reference.loss_and_grad`, for float32 on the CPU."""
+    functions = _functions()
+    if model.activation != "tanh":
+        raise ValueError(f"model.activation must be 'tanh' for the fast kernel, got {model.activation!r}")
+    check(model, inputs, targets)
+    models, reading, batch, dim = inputs.shape
+    size = (model.hidden, dim, batch, reading, targets.shape[1])
+    # kept in a list until the calls are over: a pointer alone does not keep a tensor alive
+    arguments = [_plain(name, x) for name, x in _named(model, inputs, targets)]
+    grads = [torch.empty_like(x) for x in arguments[:3]]
+    work = (workspace or Workspace()).get(functions.elman_workspace(*size))
+    result = torch.empty(models, 2, dtype=torch.float64)
+    for m in range(models):
+        pointers = [x[m].data_ptr() for x in arguments]
+        functions.elman_loss_and_grad(
+            *size, *pointers, work.data_ptr(), *[g[m].data_ptr() for g in grads], result[m].data_ptr()
+        )
+    loss, accuracy = result.float().unbind(1)
+    return loss, accuracy, Elman(*grads)
+
+
+@torch.no_grad()
+def clip_and_adam(
+    weights: Float[Tensor, "M P"],
+    moment1: Float[Tensor, "M P"],
+    moment2: Float[Tensor, "M P"],
+    gradient: Float[Tensor, "M P"],
+    loss: Float[Tensor, "M"],
+    lr: Float[Tensor, "M 1"],
+    l2: Float[Tensor, "M 1"],
+    clip: float | int,
+    n: int,
+) -> Bool[Tensor, "M"]:
+    """Same contract as :func:`emt_core.kernels.batched.clip_and_adam`."""
+    functions = _functions()
+    names = ("weights", "moment1", "moment2")
+    for name, x in zip(names, (weights, moment1, moment2), strict=True):
+        if _plain(name, x) is not x:
+            raise ValueError(f"{name} must be contiguous to be changed in place, got strides {x.stride()}")
+    gradient = _plain("gradient", gradient)
+    updated = loss.isfinite()
+    for m in updated.nonzero()[:, 0].tolist():
+        pointers = [x[m].data_ptr() for x in (weights, moment1, moment2, gradient)]
+        settings = (lr[m].item(), l2[m].item(), clip, n, BETA1, BETA2, EPSILON)
+        updated[m] = bool(functions.elman_clip_and_adam(weights.shape[1], *pointers, *settings))
+    return updated
+
+
+def _functions() -> ctypes.CDLL:
+    functions = library(instruction_set())
+    if functions is None:
+        raise RuntimeError("the fast CPU kernel is not compiled here: install emt_core where a C++ compiler is at hand")
+    return functions
+
+
+def _named(model: Elman, inputs: Tensor, targets: Tensor) -> list[tuple[str, Tensor]]:
+    return [
+        ("model.W_uh", model.W_uh),
+        ("model.W_hh", model.W_hh),
+        ("model.W_r", model.W_r),
+        ("inputs", inputs),
+        ("targets", targets),
+    ]
+
+
+def _plain(name: str, x: Tensor) -> Tensor:
+    if x.dtype != torch.float32 or x.device.type != "cpu":
+        raise ValueError(f"{name} must be float32 on the CPU for the compiled kernel, got {x.dtype} on {x.device}")
+    return x.contiguous()

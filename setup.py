@@ -1,0 +1,29 @@
+"""Compiles the fast CPU kernel when the package is installed; all else about the package is in pyproject.toml.
+
+One library per instruction set, so that the same installation runs on any machine: emt_core.kernels.native picks. Each
+is optional: without a C++ compiler the installation goes through, and training uses torch.
+"""
+
+import platform
+
+from setuptools import Extension, setup
+
+FLAGS = ["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math"]
+X86 = {
+    "avx512": "-mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma -mprefer-vector-width=512",
+    "avx2": "-mavx2 -mfma",
+}
+# plain x86 has neither wide vectors nor fused multiply-add: torch is faster there
+targets = X86 if platform.machine().lower() in ("x86_64", "amd64") else {"generic": ""}
+
+setup(
+    ext_modules=[
+        Extension(
+            f"emt_core.kernels._elman_{name}",
+            sources=["emt_core/kernels/elman.cpp"],
+            extra_compile_args=FLAGS + flags.split(),
+            optional=True,
+        )
+        for name, flags in targets.items()
+    ]
+)
