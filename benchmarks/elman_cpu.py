@@ -77,9 +77,10 @@ class KernelModel:
 def throughput(models: list, steps: int, together: bool) -> float:
     """Model-steps a second, each model making ``steps``: side by side, one thread each, or in turn on all threads."""
     torch.set_num_threads(1 if together else CORES)
-    with ThreadPoolExecutor(CORES if together else 1) as pool:
+    with ThreadPoolExecutor(CORES) as pool:
         start = time.perf_counter()
-        list(pool.map(lambda model: [model.step() for _ in range(steps)], models))
+        # in turn: on the main thread, which torch's own threads belong to
+        list((pool.map if together else map)(lambda model: [model.step() for _ in range(steps)], models))
         return len(models) * steps / (time.perf_counter() - start)
 
 
