@@ -90,7 +90,7 @@ class _Group:
         self.diverged = [-1] * len(places)  # the step at which a model's loss stopped being finite
         self.records: dict[str, Tensor] = {}
         self.snapshots: dict[int, Tensor] = {}
-        self.kernel = fastest(device)
+        self.kernel = fastest(device, config["hidden"], task.dim)
         self.workspaces: dict[tuple[int, int], object] = {}
 
     def column(self, name: str) -> Tensor:

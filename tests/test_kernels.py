@@ -209,11 +209,12 @@ def test_without_the_compiled_kernel_torch_trains_and_says_so_once(monkeypatch, 
     native.library.cache_clear()
     monkeypatch.setattr(native, "instruction_set", lambda: "none")
     with caplog.at_level(logging.WARNING):
-        assert fastest("cpu") is batched
-        assert fastest("cpu") is batched
+        assert fastest("cpu", 7, 2) is batched
+        assert fastest("cpu", 7, 2) is batched
     assert [r.message for r in caplog.records if "fast CPU kernel" in r.message] == [
         "the fast CPU kernel was not compiled for none: training uses torch, some three times slower"
     ]
+    assert fastest("cuda", 1000, 2) is batched  # larger than the Triton kernels take, or no Triton at all
     with pytest.raises(RuntimeError, match="not compiled here"):
         native.loss_and_grad(*problem(1, 1, 1, 1, 1, 1, torch.float32))
 

@@ -239,7 +239,7 @@ def test_a_checkpoint_does_not_change_the_run(tmp_path):
 
 def strike(monkeypatch, step: int, action) -> None:
     """Run ``action`` in a worker when some model computes its ``step``-th gradient, and give the main thread time."""
-    module = fastest("cpu")  # whichever trains here
+    module = fastest("cpu", 7, 2)  # whichever trains here
     kernel, calls = module.loss_and_grad, iter(range(10**9))
 
     def wrapped(*arguments):

@@ -5,13 +5,31 @@ one that fits is not there. All have ``loss_and_grad``, ``clip_and_adam`` and a 
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
+from importlib import import_module
 from types import ModuleType
 
+log = logging.getLogger(__name__)
 
-def fastest(device: str) -> ModuleType:
-    """The module to train with on ``device`` ("cpu", "cuda", "cuda:1", …)."""
+
+def fastest(device: str, hidden: int, dim: int) -> ModuleType:
+    """The module to train networks of this size with on ``device`` ("cpu", "cuda", "cuda:1", …)."""
     from emt_core.kernels import batched, native
 
     if device == "cpu":
         return batched if native.library(native.instruction_set()) is None else native
-    return batched
+    triton_elman = _triton()
+    if triton_elman is None or hidden > triton_elman.MAX_HIDDEN or dim > triton_elman.MAX_DIM:
+        return batched
+    return triton_elman
+
+
+@lru_cache
+def _triton() -> ModuleType | None:
+    """The Triton kernels, or None, said once in the log, where Triton is not installed."""
+    try:
+        return import_module("emt_core.kernels.triton_elman")
+    except ImportError as error:
+        log.warning("%s: until then training on CUDA uses torch's products, which are slower", error)
+        return None
