@@ -22,6 +22,7 @@ setup(
             f"emt_core.kernels._elman_{name}",
             sources=["emt_core/kernels/elman.cpp"],
             extra_compile_args=FLAGS + flags.split(),
+            depends=["setup.py"],
             optional=True,
         )
         for name, flags in targets.items()

@@ -122,8 +122,8 @@ def main() -> None:
             rates[name].append(throughput(models, 10, together))
         products.append(sgemm())
 
-    # three products with W_hh a step (forward, backward, gradient), three with W_uh and W_r over their own steps
-    flops = 2 * B * (3 * H * H * (S + T - 1) + 3 * H * S * (S + T))
+    # with W_hh three products (forward, backward, gradient) in all steps but one; with W_uh two; with W_r three
+    flops = 2 * B * (3 * H * H * (S + T - 1) + 2 * H * S * S + 3 * H * S * T)
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     about = {name: getattr(options, name) for name in ("hidden", "history", "horizon", "batch")}
     about |= {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": commit.stdout.strip()}

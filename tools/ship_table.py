@@ -37,8 +37,10 @@ WHOLE = (
 KINDS = dict.fromkeys((*WHOLE, "test_horizon"), int) | dict.fromkeys(("l2", "threshold", "lr", "clip"), float)
 
 
-def ship_weights(models: list[Model], folder: Path, out: Path, made_by: dict[str, str]) -> None:
-    """The weights of one cell as one ensemble, in the order of the seeds."""
+def ship_weights(
+    models: list[Model], rows: dict[Model, dict], folder: Path, out: Path, made_by: dict[str, str]
+) -> None:
+    """The weights of one cell as one ensemble, in the order of the seeds; they must be those of the table's rows."""
     trained = []
     for model in models:
         run = train.fit(
@@ -51,6 +53,10 @@ def ship_weights(models: list[Model], folder: Path, out: Path, made_by: dict[str
             checkpoint=folder / "work" / f"{model.key}.checkpoint",
         )
         stop_if_interrupted(run)
+        if repr(float(run.accuracy[0])) != rows[model]["accuracy"]:
+            raise SystemExit(
+                f"{model.key}: accuracy {float(run.accuracy[0])!r}, the table says {rows[model]['accuracy']}"
+            )
         trained.append(run.model)
     name = "table1_{place}_{hidden}_{l2:g}.safetensors".format(**CELL)
     seeds = " ".join(str(model.seed) for model in models)
@@ -70,15 +76,21 @@ def main() -> None:
     models = {Model.of_row(row | {k: kind(row[k]) for k, kind in KINDS.items()}): row for row in rows}
     places = {model: PAPER_TRIPLES.index(model.triple) for model in models}
     ordered = sorted(models, key=lambda m: (places[m], m.hidden, m.l2, m.threshold, m.seed))
-    made_by = provenance("python -m emt_core.sweep table1; python tools/ship_table.py " + str(options.folder))
-    # each row says on what it was made
-    made_by = {name: made_by[name] for name in ("command", "date")}
-    write_table(options.out / "table1.csv", [models[m] for m in ordered], made_by)
-    print(f"{len(ordered)} rows in {options.out / 'table1.csv'}")
-
     wanted = (CELL["hidden"], CELL["l2"], CELL["threshold"])
     cell = [m for m in ordered if places[m] == CELL["place"] and (m.hidden, m.l2, m.threshold) == wanted]
-    ship_weights(cell, options.folder, options.out, made_by | {"commit": models[cell[0]]["commit"]})
+    if not cell:
+        parser.error(f"folder must hold networks of the cell {CELL}, {options.folder}/table.csv has none")
+    command = "; ".join(line.strip() for line in __doc__.splitlines() if line.startswith("    python"))
+    here = provenance(command)
+    ship_weights(cell, models, options.folder, options.out, here)
+    rows = [models[m] for m in ordered]
+    columns = {"hardware": ("device", "cpu"), "versions": ("python", "torch", "numpy")}
+    found = {c: "/".join(sorted({row[c] for row in rows})) for names in columns.values() for c in (*names, "commit")}
+    made = {name: ", ".join(f"{c} {found[c]}" for c in names) for name, names in columns.items()}
+    write_table(
+        options.out / "table1.csv", rows, {"command": command, "date": here["date"], "commit": found["commit"]} | made
+    )
+    print(f"{len(rows)} rows in {options.out / 'table1.csv'}")
 
 
 if __name__ == "__main__":

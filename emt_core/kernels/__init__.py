@@ -1,6 +1,6 @@
 """Loss and gradients of an ensemble of tanh Elman networks, and the optimiser's step. ``reference`` is the truth; the
 others are fast: ``native`` (compiled C++) on the CPU, ``triton_elman`` on CUDA, ``batched`` (plain torch) wherever the
-one that fits is not there. All have ``loss_and_grad``, ``clip_and_adam`` and a ``Workspace``.
+one that fits is not there. The fast ones have ``loss_and_grad``, ``clip_and_adam`` and a ``Workspace``.
 """
 
 from __future__ import annotations

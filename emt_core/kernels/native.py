@@ -54,12 +54,12 @@ class Workspace:
     """Memory for the states of one network, kept between calls and grown when a longer sequence comes."""
 
     def __init__(self) -> None:
-        self._floats = torch.empty(0)
+        self._floats = torch.empty(0, dtype=torch.float32, device="cpu")
 
     def get(self, floats: int) -> Tensor:
         """At least ``floats`` float32, aligned to 64 bytes; what they hold is undefined."""
         if self._floats.numel() < floats + 16:
-            self._floats = torch.empty(floats + 16)
+            self._floats = torch.empty(floats + 16, dtype=torch.float32, device="cpu")
         return self._floats[-self._floats.data_ptr() // 4 % 16 :]
 
 
@@ -81,7 +81,7 @@ def loss_and_grad(
     arguments = [_plain(name, x) for name, x in _named(model, inputs, targets)]
     grads = [torch.empty_like(x) for x in arguments[:3]]
     work = (workspace or Workspace()).get(functions.elman_workspace(*size))
-    result = torch.empty(models, 2, dtype=torch.float64)
+    result = torch.empty(models, 2, dtype=torch.float64, device="cpu")
     for m in range(models):
         pointers = [x[m].data_ptr() for x in arguments]
         functions.elman_loss_and_grad(
@@ -105,11 +105,12 @@ def clip_and_adam(
 ) -> Bool[Tensor, "M"]:
     """Same contract as :func:`emt_core.kernels.batched.clip_and_adam`."""
     functions = _functions()
-    names = ("weights", "moment1", "moment2")
-    for name, x in zip(names, (weights, moment1, moment2), strict=True):
+    gradient = _plain("gradient", gradient)
+    for name, x in {"weights": weights, "moment1": moment1, "moment2": moment2, "gradient": gradient}.items():
+        if x.shape != weights.shape:
+            raise ValueError(f"{name} must have the shape of weights, {tuple(weights.shape)}, got {tuple(x.shape)}")
         if _plain(name, x) is not x:
             raise ValueError(f"{name} must be contiguous to be changed in place, got strides {x.stride()}")
-    gradient = _plain("gradient", gradient)
     updated = loss.isfinite()
     for m in updated.nonzero()[:, 0].tolist():
         pointers = [x[m].data_ptr() for x in (weights, moment1, moment2, gradient)]
