@@ -222,6 +222,8 @@ def _work_alone(job: Job, out: Path, pool: str) -> list[dict] | None:
                 lock.acquire(timeout=POLL, poll_interval=POLL / 4)
             if stop.is_set():
                 return None
+        for part in out.glob(f"*/.{job.key}.*.part"):  # of a worker that was killed at it
+            part.unlink(missing_ok=True)
         rows = rows_of(out, job)  # by that worker
         if rows is None:
             spent, began = state_of(out, job.key)["seconds"], time.monotonic()
@@ -239,7 +241,10 @@ def _work_alone(job: Job, out: Path, pool: str) -> list[dict] | None:
 
 
 def _told_to_stop(out: Path) -> bool:
-    return _leaving.is_set() or (out / "stop").exists()
+    try:
+        return _leaving.is_set() or (out / "stop").exists()
+    except OSError:  # a network's folder that is away for a moment
+        return False
 
 
 def time_of(path: Path) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import math
+import multiprocessing
 import platform
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -47,16 +49,20 @@ class Model:
     test_horizon: int = 200
 
     def __post_init__(self) -> None:
+        # stored as plain numbers, so that equal models compare and hash equal: 0 and 0.0 are one
         for name in ("hidden", "steps", "batch", "every", "test_horizon"):
             object.__setattr__(self, name, integer(name, getattr(self, name), 1))
         object.__setattr__(self, "seed", integer("seed", self.seed, 0))
-        object.__setattr__(self, "triple", self.task.triple)  # checked by the task
+        task = self.task  # checks these three
+        for name in ("triple", "history", "dim"):
+            object.__setattr__(self, name, getattr(task, name))
         object.__setattr__(self, "horizons", tuple(integer("horizons", h, 1) for h in self.horizons))
         for name in ("l2", "threshold", "lr", "clip"):
-            value = float(getattr(self, name))  # 0 and 0.0 are one model
+            value = float(getattr(self, name))
             object.__setattr__(self, name, value)
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be finite and at least 0, got {value}")
+            if not 0 <= value < math.inf or (value == 0 and name in ("lr", "clip")):
+                at_least = "positive" if name in ("lr", "clip") else "at least 0"
+                raise ValueError(f"{name} must be finite and {at_least}, got {value}")
 
     @property
     def task(self) -> VariableBinding:
@@ -119,6 +125,8 @@ def train_group(
     A damaged checkpoint is set aside and training starts again; one of other settings is a ValueError.
     """
     torch.set_num_threads(1)  # one job per core; and bits must not depend on how many cores there are
+    if multiprocessing.parent_process() is not None:  # whoever is waiting for this process says what was interrupted
+        logging.getLogger(train.__name__).setLevel(logging.ERROR)
     first, task = models[0], models[0].task
     _set_aside_if_damaged(place.checkpoint)
     shared = ("cell", "hidden", "steps", "batch", "clip", "horizons", "every", "test_horizon")

@@ -135,7 +135,8 @@ class _Runner:
         path = self.out / "work" / f"{job.key}.checkpoint"
         written = time_of(path)
         if job.progress is not None and self.read.get(job.key, (0, 0))[0] != written:
-            self.read[job.key] = (written, min(job.size, job.progress(path)) if written else 0)
+            with suppress(Exception):  # what cannot be read just now is read again when it has changed
+                self.read[job.key] = (written, min(job.size, job.progress(path)) if written else 0)
         return self.read.get(job.key, (0, 0))[1]
 
     def run(self, start: Callable, renewable: bool, asked: threading.Event, bar: tqdm) -> None:
@@ -227,7 +228,7 @@ class _Runner:
             self._may_try_again(job)
         times, before = self.breaks
         units = self.units()
-        self.breaks = (1 if guilty or units != before else times + 1, units)
+        self.breaks = (0 if guilty else times + 1 if units == before else 1, units)
         if self.breaks[0] == DEATHS:
             for job in list(self.todo.values()):
                 self._fail(job, f"workers died {DEATHS} times before they had started a job")

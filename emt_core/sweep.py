@@ -78,8 +78,10 @@ def sweep(
     if device != "cpu" and not cuda:
         raise ValueError(f"device must be 'cpu' or a CUDA device, got {device!r}")
     group = (CUDA_GROUP if cuda else 1) if group is None else integer("group", group, 1)
-    if cuda and executor is None and scheduler is None and workers is None:
-        workers = 1
+    if cuda and executor is None and scheduler is None:
+        if not torch.cuda.is_available():
+            raise ValueError(f"device must be 'cpu' where torch finds no CUDA device, got {device!r}")
+        workers = 1 if workers is None else workers
     threads = torch.get_num_threads()  # a job sets it to 1; with a thread executor, here
     with jobs.exclusive(out):
         table = _Table(out, models)
@@ -111,7 +113,7 @@ def _groups(models: list[Model], done: set[Model], size: int) -> Iterator[list[M
     same, and their checkpoints serve, when others have been finished in between."""
     alike: dict[Model, list[Model]] = {}
     for model in models:
-        alike.setdefault(replace(model, seed=0, l2=0.0, threshold=0.0, lr=0.0), []).append(model)
+        alike.setdefault(replace(model, seed=0, l2=0.0, threshold=0.0, lr=1.0), []).append(model)
     parts = [every[i : i + size] for every in alike.values() for i in range(0, len(every), size)]
     left = [[m for m in part if m not in done] for part in parts]
     # low seeds first: a sweep that ends early has some networks of every cell
@@ -153,7 +155,9 @@ class _Table:
         if not rows:
             return
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(
+            text, fieldnames=list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows({k: str(v).lower() if isinstance(v, bool) else v for k, v in row.items()} for row in rows)
         write_text(text.getvalue(), self.out / "table.csv")
@@ -184,7 +188,7 @@ def table1(
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
-def _list_of(kind: type, minimum: int, maximum: float = math.inf):
+def _list_of(kind: type, minimum: int, maximum: float | int = math.inf):
     """A type for argparse: comma-separated numbers within bounds."""
 
     def read(text: str) -> list:
@@ -275,8 +279,8 @@ def run_command(function, options: dict) -> int:
     """Call a sweep with its options from the command line; errors and Ctrl-C become messages and an exit status."""
     try:
         return report(function(**options), options["out"])
-    except KeyboardInterrupt:  # the second one; workers that are still writing see that we are gone
-        print("interrupted again: ended without waiting", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:  # the second one, or before anything ran; workers notice by themselves that we are gone
+        print("interrupted: ended without waiting for the workers", file=sys.stderr, flush=True)
         os._exit(130)
     except (OSError, ValueError, ImportError, jobs.FolderInUse) as error:
         print(f"error: {error}", file=sys.stderr)
