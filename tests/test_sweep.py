@@ -12,7 +12,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -243,33 +242,19 @@ def test_other_rows_in_the_folder_are_refused(tmp_path, thread):
 # --- what can go wrong: files -----------------------------------------------------------------------------------------
 
 
-def stopped_halfway(out: Path, thread) -> None:
-    """A sweep in ``out`` that was stopped when it had finished at least one network and begun another."""
-
-    ended = threading.Event()
-
-    def stop() -> None:
-        while not ended.wait(0.001):
-            finished = len(list(out.glob("rows/*.json")))
-            if 0 < finished < len(list(out.glob("work/*.checkpoint"))):
-                (out / "stop").touch()
-                return
-
-    threading.Thread(target=stop).start()
-    try:
-        swept = go(models(), out, thread, checkpoint_every=10)
-    finally:
-        ended.set()
-    assert swept.interrupted and swept.rows and swept.missing
+def unfinished(out: Path, thread) -> Path:
+    """A sweep in ``out`` that has finished two networks, and a third but for its row; the third's checkpoint."""
+    go(models()[:3], out, thread)
+    key = models()[2].key
+    (out / "rows" / f"{key}.json").unlink()
+    return out / "work" / f"{key}.checkpoint"
 
 
 @pytest.mark.parametrize("content", ["empty", "half", "zeros", "random"])
 def test_a_damaged_checkpoint_is_set_aside_and_its_network_starts_again(
     tmp_path, thread, uninterrupted, caplog, content
 ):
-    stopped_halfway(tmp_path, thread)
-    done = {path.stem for path in tmp_path.glob("rows/*.json")}
-    path = next(p for p in tmp_path.glob("work/*.checkpoint") if p.stem not in done)
+    path = unfinished(tmp_path, thread)
     whole = path.read_bytes()
     damaged = {
         "empty": b"",
@@ -340,7 +325,7 @@ def test_whichever_write_fails_nothing_is_damaged(tmp_path, thread, monkeypatch)
 
 def test_a_file_that_is_cut_off_while_it_is_written_leaves_the_old_one(tmp_path, thread, uninterrupted, capsys):
     """A limit on the size of files, as a full disk: the beginning of a checkpoint is written, and not its end."""
-    stopped_halfway(tmp_path, thread)
+    unfinished(tmp_path, thread)
     before = {path: path.read_bytes() for path in tmp_path.glob("*/*.*") if path.suffix in (".checkpoint", ".json")}
     size = min(len(content) for path, content in before.items() if path.suffix == ".checkpoint")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -441,7 +426,7 @@ def test_twenty_kills_of_workers_and_parents_change_no_bit(tmp_path, thread, uni
         process.begun = newest(tmp_path)
         return 1
 
-    for start in range(8):
+    for start in range(7):
         process = Process(tmp_path, 1)
         workers_killed += kill_a_worker(process, early=start % 4 == 1)
         if start % 4 == 2:  # a parent that is waiting for a new worker
@@ -453,11 +438,11 @@ def test_twenty_kills_of_workers_and_parents_change_no_bit(tmp_path, thread, uni
         orphans += process.kill()
         parents_killed += 1
     process = Process(tmp_path, 1)
-    for _ in range(4):
+    for _ in range(6):
         workers_killed += kill_a_worker(process, early=False)
     status, out, err = process.end()
 
-    assert workers_killed + parents_killed >= 20 and parents_killed >= 8
+    assert workers_killed + parents_killed >= 20 and parents_killed >= 7
     assert status == 0, err
     assert table(tmp_path) == uninterrupted
     assert "6 rows" in out and "0 missing" in out
