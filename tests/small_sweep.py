@@ -13,7 +13,7 @@ import time
 from emt_core import sweep
 from emt_core.tasks import VariableBinding
 
-PAUSE = 0.008
+PAUSE = 0.006
 TASK = VariableBinding.repeat_copy(3, 2)
 # odd sizes, and thresholds that let networks climb the curriculum at different times
 RECIPE = dict(batch=5, horizons=(3, 4, 6), every=7, test_horizon=9)
