@@ -26,7 +26,8 @@ from emt_core.tasks import VariableBinding
 
 @dataclass(frozen=True)
 class Model:
-    """Everything that decides a network's numbers: a line of the grid. From ``lr`` on, the recipe of :func:`fit`.
+    """Everything that decides a network's numbers: a line of the grid. From ``lr`` on, the recipe of
+    :func:`emt_core.train.fit`.
 
     Raises:
         ValueError: a value out of range.
@@ -194,7 +195,7 @@ def _set_aside_if_damaged(checkpoint: Path) -> None:
 
 
 def steps_done(checkpoint: Path) -> int:
-    """Model-steps in a checkpoint of :func:`fit`; 0 if it cannot be read."""
+    """Model-steps in a checkpoint of :func:`emt_core.train.fit`; 0 if it cannot be read."""
     try:
         with safe_open(checkpoint, framework="pt") as file:
             names = file.keys()

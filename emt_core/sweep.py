@@ -175,7 +175,7 @@ def table1(
     steps: int = 20_000,
     **options,
 ) -> Swept:
-    """The networks of the table of arXiv:2310.02430: ``tasks`` are places in :data:`PAPER_TRIPLES`, S = D = 8.
+    """The networks of the table of arXiv:2310.02430: ``tasks`` are places in ``PAPER_TRIPLES``, S = D = 8.
     ``options`` are those of :func:`sweep`."""
     places = [integer("tasks", place, 0) for place in tasks]
     if any(place >= len(PAPER_TRIPLES) for place in places):

@@ -57,11 +57,21 @@ def die(place: Place | None) -> list[dict]:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def slow(place: Place, seconds: float, tries: str) -> list[dict] | None:
-    """Takes its time, without a checkpoint; a line in the file ``tries`` for each try."""
-    with (place.folder / tries).open("a", encoding="utf8") as file:
+def slow(place: Place, seconds: float) -> list[dict] | None:
+    """Takes its time, without a checkpoint; a line in the file ``slow`` for each try."""
+    with (place.folder / "slow").open("a", encoding="utf8") as file:
         file.write("tried\n")
     return None if place.stop.wait(seconds) else [{"slow": seconds}]
+
+
+def die_beside_slow(place: Place) -> list[dict]:
+    """Die while :func:`slow` is running."""
+    with (place.folder / "deaths").open("a", encoding="utf8") as file:
+        file.write("died\n")
+    tries, deaths = place.folder / "slow", (place.folder / "deaths").stat().st_size // 5
+    while not tries.exists() or tries.stat().st_size // 6 < deaths:
+        time.sleep(0.01)
+    die(place)
 
 
 class Poison:

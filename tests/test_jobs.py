@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -266,11 +266,40 @@ def test_a_job_is_given_up_after_three_deaths_without_progress(tmp_path, fragile
 def test_the_job_that_kills_its_workers_is_found_among_those_at_work(tmp_path, monkeypatch):
     """Both jobs are running whenever the pool breaks, and neither has a checkpoint: only one is to blame."""
     monkeypatch.setattr(jobs, "DEATHS", 2)
-    work = [Job("killer", toys.die), Job("innocent", toys.slow, (0.6, "tries")), Job("bad", toys.fail)]
+    work = [Job("killer", toys.die_beside_slow), Job("innocent", toys.slow, (3,)), Job("bad", toys.fail)]
     outcome = run(work, tmp_path, workers=2, progress=False)
-    assert outcome.rows == {"innocent": [{"slow": 0.6}]}
+    assert outcome.rows == {"innocent": [{"slow": 3}]}
+    assert (tmp_path / "slow").read_text(encoding="utf8") == 3 * "tried\n"
     assert "died 2 times" in outcome.failed["killer"]
     assert outcome.failed["bad"] == "Stubborn: one and two"  # breaks no pool
+
+
+class Losing(Executor):
+    """A pool that goes on when it loses a worker, as Dask's does: ``lost`` holds what the first futures end with."""
+
+    def __init__(self, lost: list[BaseException | None]):
+        self.lost = lost
+
+    def submit(self, function, *arguments):
+        future, loss = Future(), self.lost.pop(0) if self.lost else None
+        if loss is None:
+            future.set_result(function(*arguments))
+        else:
+            future.set_exception(loss)
+        return future
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("kind", ["killed", "cancelled"])
+def test_a_job_lost_with_its_worker_is_submitted_again(tmp_path, kind, times):
+    if kind == "killed":
+        killed = pytest.importorskip("distributed").scheduler.KilledWorker
+        loss = [killed("job", None, 3) for _ in range(times)]
+    else:
+        loss = [CancelledError() for _ in range(times)]
+    outcome = go([job(1), job(2)], tmp_path, Losing([loss[0], None, *loss[1:]]))
+    assert set(outcome.rows) == ({"job-1", "job-2"} if times < jobs.DEATHS else {"job-2"})
+    assert list(outcome.failed) == ([] if times < jobs.DEATHS else ["job-1"])
 
 
 def test_leftovers_of_a_job_are_removed_when_it_is_tried_again(tmp_path, threads):
