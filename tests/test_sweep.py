@@ -14,7 +14,9 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -358,12 +360,15 @@ def test_an_unwritable_folder_is_an_error_with_its_path(tmp_path, thread, capsys
 class Process:
     """A sweep of ``models()`` as a process of its own, in a session of its own."""
 
+    started: ClassVar[list[int]] = []
+
     def __init__(self, out: Path, workers: int, checkpoint_every: int = 10):
         self.out, self.begun = out, newest(out)
         options = ["--workers", str(workers), "--checkpoint-every", str(checkpoint_every)]
         script = [sys.executable, small_sweep.__file__, "--out", str(out), *options]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.popen = subprocess.Popen(script, start_new_session=True, **pipes)
+        self.started.append(self.popen.pid)
 
     def workers(self) -> list[psutil.Process]:
         def is_worker(child: psutil.Process) -> bool:
@@ -411,6 +416,15 @@ def newest(out: Path) -> int:
     for path in out.glob("work/*.checkpoint"):
         times.append(path.stat().st_mtime_ns)
     return max(times)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running():
+    """Whatever a test that failed has left, its workers included."""
+    yield
+    while Process.started:
+        with suppress(ProcessLookupError):
+            os.killpg(Process.started.pop(), signal.SIGKILL)
 
 
 @pytest.mark.slow
