@@ -21,7 +21,7 @@ CHAPTER = (Path(__file__).parent / "tiny_chapter.md").read_text(encoding="utf8")
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A book of two chapters, `tiny` and `other`, with the real Makefile and tools, and an empty library."""
-    for name in ("Makefile", "requirements.txt", "pyproject.toml", "_config.yml", "_toc.yml"):
+    for name in ("Makefile", "requirements.txt", "pyproject.toml", "setup.py", "_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, tmp_path)
         os.utime(tmp_path / name, (0, 0))  # older than the environment's stamp, which make must leave alone
     shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
