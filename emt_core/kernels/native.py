@@ -78,7 +78,8 @@ def loss_and_grad(
     models, reading, batch, dim = inputs.shape
     size = (model.hidden, dim, batch, reading, targets.shape[1])
     # kept in a list until the calls are over: a pointer alone does not keep a tensor alive
-    arguments = [_plain(name, x) for name, x in _named(model, inputs, targets)]
+    named = {"model.W_uh": model.W_uh, "model.W_hh": model.W_hh, "model.W_r": model.W_r}
+    arguments = [_plain(name, x) for name, x in (named | {"inputs": inputs, "targets": targets}).items()]
     grads = [torch.empty_like(x) for x in arguments[:3]]
     work = (workspace or Workspace()).get(functions.elman_workspace(*size))
     result = torch.empty(models, 2, dtype=torch.float64, device="cpu")
@@ -124,16 +125,6 @@ def _functions() -> ctypes.CDLL:
     if functions is None:
         raise RuntimeError("the fast CPU kernel is not compiled here: install emt_core where a C++ compiler is at hand")
     return functions
-
-
-def _named(model: Elman, inputs: Tensor, targets: Tensor) -> list[tuple[str, Tensor]]:
-    return [
-        ("model.W_uh", model.W_uh),
-        ("model.W_hh", model.W_hh),
-        ("model.W_r", model.W_r),
-        ("inputs", inputs),
-        ("targets", targets),
-    ]
 
 
 def _plain(name: str, x: Tensor) -> Tensor:
