@@ -1,4 +1,4 @@
-"""Compiles the fast CPU kernel when the package is installed; all else about the package is in pyproject.toml.
+"""Compiles the fast CPU kernels when the package is installed; all else about the package is in pyproject.toml.
 
 One library per instruction set, so that the same installation runs on any machine: emt_core.kernels.native picks. Each
 is optional: without a C++ compiler the installation goes through, and training uses torch.
@@ -19,12 +19,13 @@ targets = X86 if platform.machine().lower() in ("x86_64", "amd64") else {"generi
 setup(
     ext_modules=[
         Extension(
-            f"emt_core.kernels._elman_{name}",
-            sources=["emt_core/kernels/elman.cpp"],
+            f"emt_core.kernels._{kernel}_{name}",
+            sources=[f"emt_core/kernels/{kernel}.cpp"],
             extra_compile_args=FLAGS + flags.split(),
-            depends=["setup.py"],
+            depends=["setup.py", "emt_core/kernels/tiles.h"],
             optional=True,
         )
+        for kernel in ("elman", "gru")
         for name, flags in targets.items()
     ]
 )

@@ -1,22 +1,23 @@
 """Recurrent cells as plain tensors with a leading models axis, and how they run.
 
-A model is data: a frozen dataclass of weights. A new cell (GRU, LSTM) is a dataclass beside :class:`Elman` with the
-same three functions: ``init``, ``step`` and ``rollout``; its state is whatever ``step`` returns.
+A model is data: a frozen dataclass of weights. :class:`Elman` reads and writes vectors, :class:`GRU` tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emt_core._checks import integer
 from emt_core._files import write_safetensors
+from emt_core.kernels import gru as kernel
+from emt_core.tasks import Sequences
 
 RECURRENT_STARTS = ("uniform", "orthogonal", "identity", "small")
 ACTIVATIONS = {"tanh": torch.tanh, "identity": lambda x: x}
@@ -136,23 +137,225 @@ def rollout(
     return trajectory, trajectory @ model.W_r.mT[:, None]
 
 
-def save(model: Elman, path: str | Path, metadata: dict[str, str] | None = None) -> None:
+# --- GRUs that read and write tokens ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GRU:
+    """M GRUs, each of which reads a sequence of tokens and then writes one (arXiv:2408.10920).
+
+    Rows 0 … V − 1 of ``embedding`` are the tokens', row V starts the writing, and row V + 1 is "no input". The GRU's
+    gates are stacked r, z, n, as in ``torch.nn.GRU``: G = 3N. Writing starts from the state after the last token read:
+    the first input is row V, and then, if ``autoregressive``, the token just written, else row V + 1.
+    """
+
+    embedding: Float[Tensor, "M W N"]
+    W_ih: Float[Tensor, "M G N"]
+    W_hh: Float[Tensor, "M G N"]
+    b_ih: Float[Tensor, "M G"]
+    b_hh: Float[Tensor, "M G"]
+    W_o: Float[Tensor, "M V N"]
+    b_o: Float[Tensor, "M V"]
+    autoregressive: bool = True
+
+    def __post_init__(self) -> None:
+        if self.W_o.ndim != 3:
+            raise ValueError(f"W_o must have shape (M, V, N), got {tuple(self.W_o.shape)}")
+        models, vocabulary, hidden = self.W_o.shape
+        gates = (models, 3 * hidden)
+        want = {"embedding": (models, vocabulary + 2, hidden), "W_ih": (*gates, hidden), "W_hh": (*gates, hidden)}
+        for name, shape in (want | {"b_ih": gates, "b_hh": gates, "b_o": (models, vocabulary)}).items():
+            got = tuple(getattr(self, name).shape)
+            if got != shape:
+                raise ValueError(f"{name} must have shape {shape} to go with W_o {tuple(self.W_o.shape)}, got {got}")
+
+    @property
+    def models(self) -> int:
+        return self.W_o.shape[0]
+
+    @property
+    def hidden(self) -> int:
+        return self.W_o.shape[2]
+
+    @property
+    def vocabulary(self) -> int:
+        return self.W_o.shape[1]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """All tensors by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "autoregressive"}
+
+    @property
+    def table(self) -> Float[Tensor, "M W G"]:
+        """What each input adds to the gates, with all biases but that of n that r multiplies: see ``kernels.gru``."""
+        outside_r = torch.cat(
+            [self.b_hh[:, : 2 * self.hidden], torch.zeros_like(self.b_hh[:, 2 * self.hidden :])], dim=1
+        )
+        return self.embedding @ self.W_ih.mT + (self.b_ih + outside_r)[:, None]
+
+    @property
+    def b_hn(self) -> Float[Tensor, "M N"]:
+        return self.b_hh[:, 2 * self.hidden :]
+
+    def __getitem__(self, index: int | slice | Sequence[int]) -> GRU:
+        """The chosen models, as an ensemble of their own: ``model[3]`` has M = 1."""
+        pick = [index] if isinstance(index, int) else list(index) if isinstance(index, tuple) else index
+        return replace(self, **{name: w[pick] for name, w in self.weights.items()})
+
+    def to(self, *args, **kwargs) -> GRU:
+        """The same models on another device or in another dtype, as in ``Tensor.to``."""
+        return replace(self, **{name: w.to(*args, **kwargs) for name, w in self.weights.items()})
+
+
+def gru_init(hidden: int, vocabulary: int, generators: Sequence[torch.Generator], autoregressive: bool = True) -> GRU:
+    """One freshly drawn GRU per generator, float32, as PyTorch draws its modules: embeddings from N(0, 1), all else
+    from U(−1/√N, 1/√N)."""
+    hidden, vocabulary = integer("hidden", hidden, 1), integer("vocabulary", vocabulary, 2)
+    if len(generators) == 0:
+        raise ValueError("generators must hold at least one torch.Generator, got none")
+    bound = hidden**-0.5
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.stack(
+            [torch.empty(shape, device=g.device).uniform_(-bound, bound, generator=g) for g in generators]
+        )
+
+    return GRU(
+        embedding=torch.stack([torch.randn(vocabulary + 2, hidden, generator=g, device=g.device) for g in generators]),
+        W_ih=uniform(3 * hidden, hidden),
+        W_hh=uniform(3 * hidden, hidden),
+        b_ih=uniform(3 * hidden),
+        b_hh=uniform(3 * hidden),
+        W_o=uniform(vocabulary, hidden),
+        b_o=uniform(vocabulary),
+        autoregressive=autoregressive,
+    )
+
+
+def gru_of(
+    embedding: torch.nn.Embedding, gru: torch.nn.GRU, readout: torch.nn.Linear, autoregressive: bool = True
+) -> GRU:
+    """The same network as a :class:`GRU` (M = 1): its weights, not copied. ``embedding`` has two rows more than
+    ``readout`` has outputs, see there."""
+    if gru.num_layers != 1 or gru.bidirectional or not gru.bias:
+        raise ValueError(f"gru must have one layer, one direction and biases, got {gru}")
+    if readout.bias is None:
+        raise ValueError("readout must have a bias, got none")
+    weights = [embedding.weight, gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0]
+    return GRU(*[w[None] for w in (*weights, readout.weight, readout.bias)], autoregressive=autoregressive)
+
+
+def gru_gates(
+    model: GRU, h: Float[Tensor, "M B N"], inputs: Int[Tensor, "M B"]
+) -> tuple[Float[Tensor, "M B N"], Float[Tensor, "M B N"], Float[Tensor, "M B N"]]:
+    """Gates r and z and candidate n, when ``inputs`` (rows of the embedding) are read in states ``h``."""
+    x = torch.stack([rows[chosen] for rows, chosen in zip(model.embedding, inputs, strict=True)])
+    i_r, i_z, i_n = (x @ model.W_ih.mT + model.b_ih[:, None]).chunk(3, dim=-1)
+    h_r, h_z, h_n = (h @ model.W_hh.mT + model.b_hh[:, None]).chunk(3, dim=-1)
+    r, z = torch.sigmoid(i_r + h_r), torch.sigmoid(i_z + h_z)
+    return r, z, torch.tanh(i_n + r * h_n)
+
+
+def gru_step(model: GRU, h: Float[Tensor, "M B N"], inputs: Int[Tensor, "M B"]) -> Float[Tensor, "M B N"]:
+    """One step: h' = (1 − z) ⊙ n + z ⊙ h. The slow truth beside :func:`emt_core.kernels.gru.scan`."""
+    _, z, n = gru_gates(model, h, inputs)
+    return (1 - z) * n + z * h
+
+
+def encode(model: GRU, sequences: Sequences) -> Float[Tensor, "M B N"]:
+    """The state in which each sequence leaves the GRU, read from the state zero."""
+    return trajectory(model, sequences)[:, -1]
+
+
+def trajectory(model: GRU, sequences: Sequences) -> Float[Tensor, "M L B N"]:
+    """The states after each token read; a sequence that is over keeps its last one."""
+    tokens, active = _of(model, sequences)
+    h = model.W_o.new_zeros(model.models, tokens.shape[2], model.hidden)
+    return kernel.scan(model.table, model.b_hn, model.W_hh, tokens, h, active)
+
+
+def writing_inputs(model: GRU, sequences: Sequences) -> Int[Tensor, "M L B"]:
+    """What the GRU reads while it writes ``sequences``, if it makes no mistake (teacher forcing)."""
+    tokens, _ = _of(model, sequences)
+    start = torch.full_like(tokens[:, :1], model.vocabulary)
+    return torch.cat(
+        [start, tokens[:, :-1] if model.autoregressive else torch.full_like(tokens[:, 1:], model.vocabulary + 1)], dim=1
+    )
+
+
+def logits(model: GRU, h: Float[Tensor, "M B N"], sequences: Sequences) -> Float[Tensor, "M L B V"]:
+    """Scores of the tokens at each step of writing ``sequences`` from ``h``, teacher-forced if autoregressive."""
+    _, active = _of(model, sequences)
+    states = kernel.scan(model.table, model.b_hn, model.W_hh, writing_inputs(model, sequences), h, active)
+    return read_out(model, states)
+
+
+def read_out(model: GRU, states: Float[Tensor, "M L B N"]) -> Float[Tensor, "M L B V"]:
+    return torch.baddbmm(model.b_o[:, None], states.flatten(1, 2), model.W_o.mT).unflatten(1, states.shape[1:3])
+
+
+@torch.no_grad()
+def write(model: GRU, h: Float[Tensor, "M B N"], length: int) -> Int[Tensor, "M L B"]:
+    """The ``length`` tokens that the GRU writes from ``h`` by itself, each time the one with the largest score."""
+    table, b_hn = model.table, model.b_hn
+    inputs = torch.full((model.models, 1, h.shape[1]), model.vocabulary, device=h.device)
+    written = []
+    for _ in range(integer("length", length, 1)):
+        states = kernel.scan(table, b_hn, model.W_hh, inputs, h)
+        h = states[:, 0]
+        written.append(read_out(model, states).argmax(3))
+        inputs = written[-1] if model.autoregressive else torch.full_like(inputs, model.vocabulary + 1)
+    return torch.cat(written, dim=1)
+
+
+def right_tokens(written: Int[Tensor, "M L B"], sequences: Sequences) -> Bool[Tensor, "M L B"]:
+    """Which tokens are those of ``sequences``; True beyond a sequence's end, so that ``.all(1)`` is exact match."""
+    return (written == sequences.tokens) | ~sequences.mask
+
+
+def _of(model: GRU, sequences: Sequences) -> tuple[Tensor, Tensor]:
+    """Tokens and active sequences, for every model."""
+    if sequences.tokens.shape[0] not in (1, model.models):
+        raise ValueError(f"sequences must be for 1 or {model.models} models, got {sequences.tokens.shape[0]}")
+    sequences = sequences.expand(model.models)
+    if bool((sequences.lengths[:, 1:] > sequences.lengths[:, :-1]).any()):
+        raise ValueError("sequences must be sorted by length, the longest first")
+    return sequences.tokens, sequences.active
+
+
+def save(model: Elman | GRU, path: str | Path, metadata: dict[str, str] | None = None) -> None:
     """Weights as safetensors with text metadata; written under a temporary name, then renamed."""
-    tensors = {"W_uh": model.W_uh, "W_hh": model.W_hh, "W_r": model.W_r}
-    write_safetensors(tensors, Path(path), {**(metadata or {}), "cell": "elman", "activation": model.activation})
+    if isinstance(model, GRU):
+        kind = {"cell": "gru", "autoregressive": str(model.autoregressive).lower()}
+        tensors = model.weights
+    else:
+        kind = {"cell": "elman", "activation": model.activation}
+        tensors = {"W_uh": model.W_uh, "W_hh": model.W_hh, "W_r": model.W_r}
+    write_safetensors(tensors, Path(path), {**(metadata or {}), **kind})
 
 
 def load(path: str | Path) -> tuple[Elman, dict[str, str]]:
-    """A saved model and its metadata."""
+    """A saved :class:`Elman` and its metadata."""
+    weights, metadata = _load(path, "elman", "Elman")
+    return Elman(**weights, activation=metadata["activation"]), metadata
+
+
+def load_gru(path: str | Path) -> tuple[GRU, dict[str, str]]:
+    """A saved :class:`GRU` and its metadata."""
+    weights, metadata = _load(path, "gru", "GRU")
+    return GRU(**weights, autoregressive=metadata["autoregressive"] == "true"), metadata
+
+
+def _load(path: str | Path, cell: str, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no saved model at {path}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("cell") != "elman":
-                raise ValueError(f"path must hold a saved Elman model, {path} says cell={metadata.get('cell')!r}")
-            weights = {name: file.get_tensor(name) for name in ("W_uh", "W_hh", "W_r")}
+            if metadata.get("cell") != cell:
+                raise ValueError(f"path must hold a saved {name} model, {path} says cell={metadata.get('cell')!r}")
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"path must hold a saved model, {path} cannot be read: {error}") from error
-    return Elman(**weights, activation=metadata["activation"]), metadata

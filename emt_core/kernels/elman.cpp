@@ -6,130 +6,17 @@
 //
 // What makes it fast: a state is (B, N) with N along the vector, so that all five products are one register-tiled
 // routine; the weights stay in the cache over the whole sequence; and the gradients are added up inside the backward
-// loop, while d_t and h_{t-1} are still there. LANES is how many floats a vector holds; setup.py compiles this file once
-// for each instruction set. GCC's vector types (also clang's) do the rest: no intrinsics.
+// loop, while d_t and h_{t-1} are still there.
 
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16;
-#elif defined(__AVX__)
-constexpr int LANES = 8;
-#else
-constexpr int LANES = 4;
-#endif
-// A tile of ROWS x VECTORS accumulators fills the registers (32 of them with AVX-512 and NEON, else 16).
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int ROWS = 6, VECTORS = 4;
-#else
-constexpr int ROWS = 6, VECTORS = 2;
-#endif
-
-typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
-typedef int32_t veci __attribute__((vector_size(4 * LANES)));
-
-static inline vec load(const float* p) { return *reinterpret_cast<const vec*>(p); }
-static inline void store(float* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
-static inline vec all(float x) { return vec{} + x; }
-
-// ---- products ------------------------------------------------------------------------------------------------------
-
-// C[i, j] = (add ? C[i, j] : 0) + sum_k A[i, k] B[k, j] for R rows and V vectors of columns; A by any two strides.
-template <int R, int V>
-static inline void tile(ptrdiff_t K, const float* A, ptrdiff_t row, ptrdiff_t col, const float* B, ptrdiff_t ldb,
-                        float* C, ptrdiff_t ldc, bool add) {
-  vec sum[R][V];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; v++) sum[r][v] = vec{};
-  for (ptrdiff_t k = 0; k < K; k++) {
-    vec b[V];
-#pragma GCC unroll 8
-    for (int v = 0; v < V; v++) b[v] = load(B + k * ldb + v * LANES);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) {
-      const vec a = all(A[r * row + k * col]);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; v++) sum[r][v] += a * b[v];
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; v++) {
-      float* c = C + r * ldc + v * LANES;
-      store(c, add ? load(c) + sum[r][v] : sum[r][v]);
-    }
-}
-
-template <int R, int V>
-static void rows(ptrdiff_t M, ptrdiff_t K, const float* A, ptrdiff_t row, ptrdiff_t col, const float* B, ptrdiff_t ldb,
-                 float* C, ptrdiff_t ldc, bool add) {
-  for (; M >= R; M -= R, A += R * row, C += R * ldc) tile<R, V>(K, A, row, col, B, ldb, C, ldc, add);
-  if constexpr (R > 1)
-    if (M > 0) rows<R - 1, V>(M, K, A, row, col, B, ldb, C, ldc, add);
-}
-
-// The same for M rows and N columns, N a multiple of LANES.
-template <int V = VECTORS>
-static void product(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const float* A, ptrdiff_t row, ptrdiff_t col,
-                    const float* B, ptrdiff_t ldb, float* C, ptrdiff_t ldc, bool add) {
-  for (; N >= V * LANES; N -= V * LANES, B += V * LANES, C += V * LANES)
-    rows<ROWS, V>(M, K, A, row, col, B, ldb, C, ldc, add);
-  if constexpr (V > 1)
-    if (N > 0) product<V - 1>(M, N, K, A, row, col, B, ldb, C, ldc, add);
-}
-
-// ---- tanh ----------------------------------------------------------------------------------------------------------
-
-// tanh |x| = -q / (2 + q) with q = exp(-2|x|) - 1 = 2^n p + (2^n - 1), p = exp(r) - 1, -2|x| = n ln 2 + r. For small |x|,
-// n = 0 and q = p keeps its relative accuracy. p is Taylor's: at |r| <= ln 2 / 2 the first missing term is under 2e-8 of it.
-static inline vec tanh_of(vec x) {
-  const veci sign = (veci)x & (veci{} + INT32_MIN);
-  vec a = (vec)((veci)x & (veci{} + INT32_MAX));
-  a = a > all(10.0f) ? all(10.0f) : a;  // tanh 10 rounds to 1; written so that a NaN stays one
-  const vec y = -2.0f * a;
-  const vec magic = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
-  const vec shifted = y * 1.44269504f + magic;
-  const vec n = shifted - magic;
-  const vec r = (y - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
-  vec p = all(1.0f / 5040);
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * (r * r) + r;
-  const vec scale = (vec)(((veci)shifted - (veci)magic + 127) << 23);  // 2^n
-  const vec q = scale * p + (scale - 1.0f);
-  return (vec)((veci)(-q / (2.0f + q)) | sign);
-}
-
-// ---- one network ---------------------------------------------------------------------------------------------------
-
-// Rows are as many floats apart as their length rounded up to whole vectors, and one cache line more: rows a power of two
-// apart would share few sets of the cache.
-static ptrdiff_t padded(ptrdiff_t n) { return (n + LANES - 1) / LANES * LANES; }
-static ptrdiff_t stride(ptrdiff_t n) { return padded(n) + 16; }
+#include "tiles.h"
 
 struct Size {
   ptrdiff_t N, D, B, S, T;
   ptrdiff_t L() const { return S + T; }
-};
-
-// Hands out consecutive zeroed pieces of the workspace; with base = nullptr it only counts.
-struct Arena {
-  float* base;
-  ptrdiff_t used = 0;
-  float* take(ptrdiff_t floats) {
-    float* piece = base ? base + used : nullptr;
-    used += (floats + 15) / 16 * 16;
-    return piece;
-  }
 };
 
 struct Buffers {
@@ -145,15 +32,6 @@ struct Buffers {
     states = arena.take(s.L() * s.B * n);
   }
 };
-
-static void copy(const float* from, ptrdiff_t rows, ptrdiff_t cols, float* to, ptrdiff_t ld) {
-  for (ptrdiff_t i = 0; i < rows; i++) std::memcpy(to + i * ld, from + i * cols, cols * sizeof(float));
-}
-
-static void copy_transposed(const float* from, ptrdiff_t rows, ptrdiff_t cols, float* to, ptrdiff_t ld) {
-  for (ptrdiff_t i = 0; i < rows; i++)
-    for (ptrdiff_t j = 0; j < cols; j++) to[j * ld + i] = from[i * cols + j];
-}
 
 static void forward(const Size& s, const Buffers& b, const float* inputs) {
   const ptrdiff_t width = padded(s.N), step = s.B * b.n;

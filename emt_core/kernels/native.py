@@ -8,39 +8,23 @@ processor has neither, :func:`library` is None and training takes :mod:`emt_core
 from __future__ import annotations
 
 import ctypes
-import logging
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from emt_core.cells import Elman
+from emt_core.kernels._compiled import DOUBLE, INT, POINTER, Workspace, instruction_set, load
 from emt_core.kernels.batched import BETA1, BETA2, EPSILON
 from emt_core.kernels.reference import check
-
-log = logging.getLogger(__name__)
-
-# Which library serves a processor: torch's name for what the processor can do -> setup.py's name for the library.
-LIBRARIES = {"AVX512": "avx512", "AVX2": "avx2", "DEFAULT": "generic", "NO AVX": "generic"}
-INT, POINTER, DOUBLE = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
-
-
-def instruction_set() -> str:
-    """The library that fits this processor: ``"avx512"``, ``"avx2"`` or ``"generic"`` (NEON)."""
-    return LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), "generic")
 
 
 @lru_cache
 def library(name: str) -> ctypes.CDLL | None:
     """The compiled functions for one instruction set, or None, said once in the log, where they are not there."""
-    found = sorted(Path(__file__).parent.glob(f"_elman_{name}.*"))
-    try:
-        functions = ctypes.CDLL(str(found[0]))
-    except (IndexError, OSError) as error:
-        why = f"cannot be loaded ({error})" if found else f"was not compiled for {name}"
-        log.warning("the fast CPU kernel %s: training uses torch, some three times slower", why)
+    functions = load("elman", name)
+    if functions is None:
         return None
     functions.elman_workspace.restype, functions.elman_workspace.argtypes = INT, [INT] * 5
     functions.elman_loss_and_grad.restype = None
@@ -48,19 +32,6 @@ def library(name: str) -> ctypes.CDLL | None:
     functions.elman_clip_and_adam.restype = ctypes.c_int
     functions.elman_clip_and_adam.argtypes = [INT] + [POINTER] * 4 + [DOUBLE] * 3 + [INT] + [DOUBLE] * 3
     return functions
-
-
-class Workspace:
-    """Memory for the states of one network, kept between calls and grown when a longer sequence comes."""
-
-    def __init__(self) -> None:
-        self._floats = torch.empty(0, dtype=torch.float32, device="cpu")
-
-    def get(self, floats: int) -> Tensor:
-        """At least ``floats`` float32, aligned to 64 bytes; what they hold is undefined."""
-        if self._floats.numel() < floats + 16:
-            self._floats = torch.empty(floats + 16, dtype=torch.float32, device="cpu")
-        return self._floats[-self._floats.data_ptr() // 4 % 16 :]
 
 
 @torch.no_grad()
