@@ -129,7 +129,7 @@ def train_group(
     if multiprocessing.parent_process() is not None:  # whoever is waiting for this process says what was interrupted
         logging.getLogger(train.__name__).setLevel(logging.ERROR)
     first, task = models[0], models[0].task
-    _set_aside_if_damaged(place.checkpoint)
+    set_aside_if_damaged(place.checkpoint)
     shared = ("cell", "hidden", "steps", "batch", "clip", "horizons", "every", "test_horizon")
     run = train.fit(
         task,
@@ -145,7 +145,7 @@ def train_group(
     if place.stop.is_set():
         return None
     rows = [model.columns() | _measures(run, m, task) for m, model in enumerate(models)]
-    made_by = _made_by(device)
+    made_by = made_by(device)
     if weights:
         for m, model in enumerate(models):
             text = {name: str(value) for name, value in (model.columns() | made_by).items() if name != "cell"}
@@ -163,18 +163,18 @@ def _measures(run: train.Run, m: int, task: VariableBinding) -> dict:
     loss = loss[~loss.isnan()]  # after a divergence nothing is recorded
     return {
         "status": run.status[m],
-        "accuracy": _number(run.accuracy[m]),
+        "accuracy": number(run.accuracy[m]),
         "eigenvalues_learned": int(optimal.counts[0]),
         "eigenvalues_theory": int(optimal.counts[1]),
         "matched": bool(optimal.matched),
-        "error_optimal": _number(optimal.error),
-        "error_greedy": _number(greedy.error),
-        "loss": _number(loss[-10:].mean()),
+        "error_optimal": number(optimal.error),
+        "error_greedy": number(greedy.error),
+        "loss": number(loss[-10:].mean()),
         "horizon": int(run.history.horizon[:, m].max()),
     }
 
 
-def _number(value: torch.Tensor) -> float | None:
+def number(value: torch.Tensor) -> float | None:
     number = float(value)
     return number if math.isfinite(number) else None
 
@@ -183,7 +183,7 @@ def weights_file(model: Model) -> str:
     return f"weights/{model.key}.safetensors"
 
 
-def _set_aside_if_damaged(checkpoint: Path) -> None:
+def set_aside_if_damaged(checkpoint: Path) -> None:
     if not checkpoint.exists():
         return
     checkpoint.open("rb").close()  # what may not be read is no damage: OSError with the path
@@ -205,7 +205,7 @@ def steps_done(checkpoint: Path) -> int:
 
 
 @lru_cache
-def _made_by(device: str) -> dict[str, str]:
+def made_by(device: str) -> dict[str, str]:
     """Versions and hardware, as columns."""
     root, commit = Path(__file__).resolve().parent.parent, ""
     if (root / ".git").exists():  # not an installed copy within some other repository

@@ -1,23 +1,32 @@
-"""Edits of a state in a basis of variable memories, what they should do, and what they did.
+"""Edits of a state, what they should do, and what they did.
 
-The theory (arXiv:2310.02430) says that the state is h = Ψ c + rest and that only the contents c matter for the output:
-whoever writes other contents into Ψ changes the future of the sequence as Φ does. An edit here is a function from
-states (M, B, N) to states; what to compare with is ``task.targets`` of the edited window of the sequence.
+First half: edits in a basis of variable memories. The theory (arXiv:2310.02430) says that the state is h = Ψ c + rest
+and that only the contents c matter for the output: whoever writes other contents into Ψ changes the future of the
+sequence as Φ does. An edit is a function from states (M, B, N) to states; what to compare with is ``task.targets`` of
+the edited window of the sequence.
+
+Second half: edits that are learned on a frozen GRU that repeats tokens (arXiv:2408.10920, its interventions). All
+ask: from the state of a *corrupted* sequence, change the state so that the *original* is written. :func:`fit` learns
+one, :func:`edited` applies it to such a case, :func:`exchange` and :func:`replace_token` to any states.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from emt_core import cells
+from emt_core import cells, repeat
 from emt_core._checks import integer
-from emt_core.cells import Elman
+from emt_core.cells import GRU, Elman
 from emt_core.memories import VariableMemories
-from emt_core.tasks import VariableBinding
+from emt_core.optimise import Optimised, Recipe, Weights, optimise
+from emt_core.tasks import Sequences, TokenRepeat, VariableBinding
 
 
 def window(sequence: Float[Tensor, "M L B D"], history: int, step: int) -> Float[Tensor, "M B SD"]:
@@ -153,3 +162,295 @@ def agreement(
     count = changed.sum((1, 3))
     followed = (right & changed).sum((1, 3)).double() / count
     return Agreement(right.double().mean((1, 3)), right.all(3).all(1), followed)
+
+
+# --- learned edits of a GRU that repeats tokens -----------------------------------------------------------------------
+
+KINDS = ("unigram", "bigram", "onion")
+RECIPE = Recipe(steps=60_000, patience=5, least=10_000)
+TOWARDS_NONE = 0.001  # loss per coordinate that a linear edit assigns to a variable
+
+
+@dataclass(frozen=True)
+class LinearEdit:
+    """The hypothesis that variables lie in subspaces: new coordinates R h, R orthogonal, each of which belongs to one
+    of K variables, or to none (−1). ``kind`` "unigram": variable k is the token at position k; "bigram": the tokens at
+    k and k + 1."""
+
+    kind: str
+    rotation: Float[Tensor, "M N N"]
+    assignment: Int[Tensor, "M N"]
+    variables: int
+
+
+@dataclass(frozen=True)
+class OnionEdit:
+    """The hypothesis that a position is a magnitude: token v at position p, from 0, adds
+    tanh(e_v) ⊙ (g ⊙ γ^p + β p + b) to the state. ``tokens`` are the e, ``scale`` is g, ``offset`` is b."""
+
+    tokens: Float[Tensor, "M V N"]
+    gamma: Float[Tensor, "M N"]
+    beta: Float[Tensor, "M N"]
+    scale: Float[Tensor, "M N"]
+    offset: Float[Tensor, "M N"]
+
+
+def exchange(
+    edit: LinearEdit,
+    h: Float[Tensor, "M B N"],
+    source: Float[Tensor, "M B N"],
+    variables: Bool[Tensor, "M B K"],
+) -> Float[Tensor, "M B N"]:
+    """The states with the chosen variables' coordinates taken from ``source``."""
+    if variables.shape[2] != edit.variables:
+        raise ValueError(f"variables must have K = {edit.variables} entries on its last axis, got {variables.shape[2]}")
+    belongs = edit.assignment[:, None] == torch.arange(edit.variables, device=h.device)[:, None]  # (M, K, N)
+    return _exchange(edit.rotation, belongs.to(h.dtype), h, source, variables)
+
+
+def replace_token(
+    edit: OnionEdit,
+    h: Float[Tensor, "M B N"],
+    position: Int[Tensor, "M B"],
+    old: Int[Tensor, "M B"],
+    new: Int[Tensor, "M B"],
+) -> Float[Tensor, "M B N"]:
+    """The states with token ``new`` instead of ``old`` at ``position``, counted from 0."""
+    sizes = magnitudes(edit, int(position.max()) + 1)
+    change = torch.tanh(rows(edit.tokens, new)) - torch.tanh(rows(edit.tokens, old))
+    return h + change * rows(sizes, position)
+
+
+def magnitudes(edit: OnionEdit, length: int) -> Float[Tensor, "M L N"]:
+    """g ⊙ γ^p + β p + b at p = 0 … L − 1: by how much a token's embedding is scaled at each position."""
+    at = [edit.scale * edit.gamma**p + edit.beta * p + edit.offset for p in range(integer("length", length, 1))]
+    return torch.stack(at, dim=1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an edit is asked: ``corrupted`` sequences whose states are to be changed so that ``original`` ones are
+    written. A linear edit takes coordinates from the states of ``source``. ``changed`` (M, L, B): where they differ."""
+
+    original: Sequences
+    corrupted: Sequences
+    source: Sequences
+    changed: Bool[Tensor, "M L B"]
+
+
+def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequence[torch.Generator]) -> Case:
+    """A case for each sequence, drawn at random.
+
+    "unigram": sequence b and its partner, half a batch away, have swapped half of their positions, rounded down; each
+    is the other's source. "bigram": one position holds another token; the source has the original's tokens there and
+    beside it, and random ones elsewhere. "onion": one position holds another token. Linear edits want one length.
+
+    Raises:
+        ValueError: an unknown kind, sequences of several lengths for a linear edit, or an odd number of them to swap.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+    original = original.expand(len(generators))
+    tokens, lengths = original.tokens, original.lengths
+    _, length, batch = tokens.shape
+    if kind != "onion" and not bool((lengths == length).all()):
+        raise ValueError(f"original must hold sequences of length {length} alone for {kind!r}, got shorter ones too")
+    if kind == "unigram":
+        if batch % 2:
+            raise ValueError(f"original must hold an even number of sequences to swap, got {batch}")
+        order = torch.stack(
+            [torch.rand(length, batch // 2, generator=g, device=g.device).argsort(0) for g in generators]
+        )
+        changed = (order < length // 2).repeat(1, 1, 2)
+        corrupted = Sequences(torch.where(changed, tokens.roll(batch // 2, 2), tokens), lengths)
+        return Case(original, corrupted, Sequences(corrupted.tokens.roll(batch // 2, 2), lengths), changed)
+    places = torch.arange(length, device=tokens.device)[:, None]
+    draws = [{"generator": g, "device": g.device} for g in generators]
+    at = torch.stack([(torch.rand(batch, **d) * n).long() for d, n in zip(draws, lengths, strict=True)])
+    # 1 … V − 1 places further on, so that it is another token
+    shift = torch.stack([torch.randint(1, vocabulary, (batch,), **d) for d in draws])
+    changed = places == at[:, None]
+    corrupted = Sequences(torch.where(changed, (tokens + shift[:, None]) % vocabulary, tokens), lengths)
+    if kind == "onion":
+        return Case(original, corrupted, corrupted, changed)
+    elsewhere = torch.stack([torch.randint(vocabulary, (length, batch), **d) for d in draws])
+    near = (places - at[:, None]).abs() <= 1
+    return Case(original, corrupted, Sequences(torch.where(near, tokens, elsewhere), lengths), changed)
+
+
+def edited(edit: LinearEdit | OnionEdit, model: GRU, case: Case) -> Float[Tensor, "M B N"]:
+    """The states of the case's corrupted sequences, edited so as to write the original ones."""
+    h = cells.encode(model, case.corrupted)
+    if isinstance(edit, OnionEdit):
+        return replace_token(edit, h, *_replacement(case))
+    return exchange(edit, h, _source(edit.kind, model, case, h), _variables(edit.kind, case.changed))
+
+
+def controls(
+    model: GRU, case: Case, states: Float[Tensor, "M B N"], generator: torch.Generator
+) -> dict[str, Bool[Tensor, "M L B"]]:
+    """Which of the original's tokens are written from other states than the edited ones, ``states``: "no edit", a
+    "random" edit of equal norm in each state, and the "oracle", the state of the original itself."""
+    h = cells.encode(model, case.corrupted)
+    others = {"no edit": h, "random": random_edit(h, states, generator), "oracle": cells.encode(model, case.original)}
+    return {name: repeat.repeats(model, case.original, state) for name, state in others.items()}
+
+
+@dataclass(frozen=True)
+class LearnedEdit:
+    """An edit and what came of it on validation sequences: ``case``, the ``right`` tokens, and ``exact`` (M,), the
+    share of originals that are written without a mistake."""
+
+    edit: LinearEdit | OnionEdit
+    case: Case
+    right: Bool[Tensor, "M L B"]
+    exact: Float[Tensor, "M"]
+    training: Optimised
+
+
+def fit(
+    kind: str,
+    model: GRU,
+    task: TokenRepeat,
+    *,
+    seeds: Sequence[int],
+    recipe: Recipe = RECIPE,
+    validation: Sequences | None = None,
+    checkpoint: Path | None = None,
+    stop: threading.Event | None = None,
+    progress: bool = True,
+) -> LearnedEdit:
+    """Learn one edit per model of ``model``, which stays as it is; teacher-forced in training, judged by what the GRU
+    then writes by itself. ``seeds``: one per model.
+
+    Linear edits are learned and judged on the task's longest sequences, onions on all lengths. Assignments to variables
+    are drawn in training (Gumbel-softmax, straight through), the most likely ones are the result.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+    if len(seeds) != model.models:
+        raise ValueError(f"seeds must be one per model ({model.models}), got {len(seeds)}")
+    model = model[:]
+    device = model.W_o.device
+    generators = [torch.Generator(device).manual_seed(integer("seeds", s, 0)) for s in seeds]
+    validation = (task.validation() if validation is None else validation).to(device)
+    length = None if kind == "onion" else task.longest
+    judged = validation if length is None else longest(validation, length)
+    case = corrupt(kind, judged.expand(model.models), model.vocabulary, _fresh(model.models, device))
+    few = case
+    if length is None:
+        few = corrupt(kind, repeat.spread(judged, repeat.LOOK), model.vocabulary, _fresh(model.models, device))
+    start, use, finish = _parts(kind, model, task, generators)
+
+    def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
+        batch = task.sample(recipe.batch, generators, validation, length)
+        states, pressure = use(weights, corrupt(kind, batch, model.vocabulary, generators), generators)
+        return repeat.cross_entropy(cells.logits(model, states, batch), batch) + pressure
+
+    def score(weights: Weights) -> Tensor:
+        right = repeat.repeats(model, few.original, edited(finish(weights), model, few))
+        return repeat.token_accuracy(right, few.original)
+
+    run = optimise(
+        start, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
+        identity=f"{kind} {task} {list(seeds)} {recipe}", name=f"{kind} edit of N = {model.hidden}",
+    )  # fmt: skip
+    with torch.no_grad():
+        edit = finish(run.weights)
+        right = repeat.repeats(model, case.original, edited(edit, model, case))
+    return LearnedEdit(edit, case, right, right.all(1).double().mean(1).cpu(), run)
+
+
+def longest(sequences: Sequences, length: int) -> Sequences:
+    """Those of one length, an even number of them."""
+    chosen = (sequences.lengths == length).all(0).nonzero()[:, 0]
+    return sequences[chosen[: len(chosen) // 2 * 2]]
+
+
+def _fresh(models: int, device: torch.device) -> list[torch.Generator]:
+    return [torch.Generator(device).manual_seed(0) for _ in range(models)]
+
+
+def _parts(
+    kind: str, model: GRU, task: TokenRepeat, generators: Sequence[torch.Generator]
+) -> tuple[Weights, Callable, Callable]:
+    """What is learned; how it is used in training, with the pressure it adds to the loss; and the edit it makes."""
+    models, hidden, like = model.models, model.hidden, model.W_o
+
+    def normal(*shape: int) -> Tensor:
+        return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators])
+
+    if kind == "onion":
+        one = like.new_ones(models, hidden)
+        start = {
+            "tokens": normal(model.vocabulary, hidden),
+            "gamma": 0.9 * one,
+            "beta": one,
+            "scale": one,
+            "offset": 0 * one,
+        }
+
+        def use(weights: Weights, case: Case, _) -> tuple[Tensor, float]:
+            with torch.no_grad():
+                h = cells.encode(model, case.corrupted)
+            return replace_token(OnionEdit(**weights), h, *_replacement(case)), 0.0
+
+        return start, use, lambda weights: OnionEdit(**{name: w.detach().clone() for name, w in weights.items()})
+
+    variables = task.longest - (kind == "bigram")
+    start = {"skew": normal(hidden, hidden) * hidden**-0.5, "logits": like.new_zeros(models, hidden, variables + 1)}
+
+    def use(weights: Weights, case: Case, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            h = cells.encode(model, case.corrupted)
+            source = _source(kind, model, case, h)
+        shape = weights["logits"].shape[1:]
+        uniform = torch.stack([torch.rand(shape, generator=g, device=g.device) for g in generators])
+        gumbel = -torch.log(-torch.log(uniform.clamp(1e-10, 1 - 1e-7)))
+        soft = torch.softmax(weights["logits"] + gumbel, dim=2)
+        hard = torch.nn.functional.one_hot(soft.argmax(2), variables + 1).to(soft.dtype) + soft - soft.detach()
+        states = _exchange(
+            _orthogonal(weights["skew"]), hard[:, :, :variables].mT, h, source, _variables(kind, case.changed)
+        )
+        return states, TOWARDS_NONE * torch.softmax(weights["logits"], 2)[:, :, :variables].sum((1, 2))
+
+    def finish(weights: Weights) -> LinearEdit:
+        chosen = weights["logits"].detach().argmax(2)
+        assignment = torch.where(chosen == variables, -1, chosen)
+        return LinearEdit(kind, _orthogonal(weights["skew"].detach()), assignment, variables)
+
+    return start, use, finish
+
+
+def _orthogonal(skew: Tensor) -> Tensor:
+    """Cayley's map (1 + A)⁻¹(1 − A) of A = X − Xᵀ: every rotation without an eigenvalue −1."""
+    A, one = skew - skew.mT, torch.eye(skew.shape[1], dtype=skew.dtype, device=skew.device)
+    return torch.linalg.solve(one + A, one - A)
+
+
+def _exchange(rotation: Tensor, belongs: Tensor, h: Tensor, source: Tensor, variables: Tensor) -> Tensor:
+    chosen = variables.to(h.dtype) @ belongs
+    return h + (((source - h) @ rotation.mT) * chosen) @ rotation
+
+
+def _source(kind: str, model: GRU, case: Case, h: Tensor) -> Tensor:
+    """The states of ``case.source``; partners need not be read twice."""
+    return h.roll(h.shape[1] // 2, 1) if kind == "unigram" else cells.encode(model, case.source)
+
+
+def _variables(kind: str, changed: Bool[Tensor, "M L B"]) -> Bool[Tensor, "M B K"]:
+    """The variables that hold a changed position."""
+    changed = changed.transpose(1, 2)
+    return changed if kind == "unigram" else changed[..., 1:] | changed[..., :-1]
+
+
+def _replacement(case: Case) -> tuple[Tensor, Tensor, Tensor]:
+    """Position, token that is there, token that should be."""
+    at = case.changed.int().argmax(1)
+    old, new = (s.tokens.gather(1, at[:, None])[:, 0] for s in (case.corrupted, case.original))
+    return at, old, new
+
+
+def rows(table: Float[Tensor, "M K N"], chosen: Int[Tensor, "M B"]) -> Float[Tensor, "M B N"]:
+    """Rows of each model's table."""
+    return torch.stack([rows[i] for rows, i in zip(table, chosen, strict=True)])

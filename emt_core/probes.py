@@ -1,4 +1,5 @@
-"""Probes: what can be read from a state, by a linear map or by a network with one hidden layer.
+"""Probes: what can be read from a state. :func:`sign_probe` reads signs, linearly or with one hidden layer;
+:func:`fit` learns to read a whole sequence of tokens from the last state of a GRU that repeats (arXiv:2408.10920).
 
 A probe says what *is there to be read*, not what the network under study uses; for that see
 :mod:`emt_core.interventions`.
@@ -6,11 +7,23 @@ A probe says what *is there to be read*, not what the network under study uses; 
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from emt_core import cells, interventions, repeat
 from emt_core._checks import integer
+from emt_core.cells import GRU
+from emt_core.optimise import Optimised, Recipe, Weights, optimise
+from emt_core.tasks import Sequences, TokenRepeat
+
+KINDS = ("linear", "mlp", "onion", "gru", "gru no input")
+RECIPE = Recipe(steps=60_000, patience=5, least=10_000)
 
 
 def sign_probe(
@@ -76,3 +89,165 @@ def sign_probe(
         schedule.step()
     with torch.no_grad():
         return (read(test_x) * test_signs > 0).to(x.dtype).mean(1)
+
+
+# --- reading a sequence from the last state of a GRU that repeats -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One probe per model, for sequences of up to ``length`` = L tokens. ``weights`` by ``kind``:
+
+    - "linear": ``W`` (M, L·V, N), ``b``: the scores of all positions at once, position by position;
+    - "mlp": ``W1`` (M, N, N), ``b1``, ``W2`` (M, L·V, N), ``b2``: the same behind N ReLU units;
+    - "onion": peels. At p = 0, 1, …: a small MLP, ``W1`` (M, N, N), ``b1``, ``W2`` (M, V, N), ``b2``, shared by all
+      positions, reads a token from the layer-normalised state; then the token's layer,
+      e ⊙ (g ⊙ γ^p + β p + b), is taken off (``tokens``, ``gamma``, ``beta``, ``scale``, ``offset`` as in
+      :class:`emt_core.interventions.OnionEdit`, without its tanh);
+    - "gru", "gru no input": the weights of a :class:`emt_core.cells.GRU` that writes from the state, with its own
+      output as its next input, or without.
+    """
+
+    kind: str
+    weights: Weights
+    length: int
+
+
+@dataclass(frozen=True)
+class LearnedProbe:
+    """A probe and what it reads on the validation sequences ``of``: which tokens are ``right``, and ``exact`` (M,)."""
+
+    probe: Probe
+    of: Sequences
+    right: Bool[Tensor, "M L B"]
+    exact: Float[Tensor, "M"]
+    training: Optimised
+
+
+def read(probe: Probe, h: Float[Tensor, "M B N"], length: int) -> Int[Tensor, "M L B"]:
+    """The tokens that a probe reads from states, ``length`` of them."""
+    with torch.no_grad():
+        if probe.kind in ("gru", "gru no input"):
+            return cells.write(_decoder(probe), h, length)
+        if probe.kind != "onion":
+            return _at_once(probe, h)[:, :length].argmax(3)
+        tokens, sizes = [], interventions.magnitudes(_layers(probe.weights), length)
+        for p in range(length):
+            tokens.append(_classify(probe.weights, h).argmax(2))
+            h = h - interventions.rows(probe.weights["tokens"], tokens[-1]) * sizes[:, p, None]
+        return torch.stack(tokens, dim=1)
+
+
+def scores(probe: Probe, h: Float[Tensor, "M B N"], sequences: Sequences) -> Float[Tensor, "M L B V"]:
+    """The scores of all tokens in training, where a probe that goes from token to token is told the true ones."""
+    if probe.kind in ("gru", "gru no input"):
+        return cells.logits(_decoder(probe), h, sequences)
+    if probe.kind != "onion":
+        return _at_once(probe, h)
+    models, length, batch = sequences.tokens.shape
+    sizes = interventions.magnitudes(_layers(probe.weights), length)
+    layers = interventions.rows(probe.weights["tokens"], sequences.tokens.flatten(1)).unflatten(1, (length, batch))
+    off = (layers * sizes[:, :, None]).cumsum(1)
+    residuals = torch.cat([h[:, None], h[:, None] - off[:, :-1]], dim=1)
+    return _classify(probe.weights, residuals.flatten(1, 2)).view(models, length, batch, -1)
+
+
+def fit(
+    kind: str,
+    model: GRU,
+    task: TokenRepeat,
+    *,
+    seeds: Sequence[int],
+    recipe: Recipe = RECIPE,
+    validation: Sequences | None = None,
+    checkpoint: Path | None = None,
+    stop: threading.Event | None = None,
+    progress: bool = True,
+) -> LearnedProbe:
+    """Learn one probe per model of ``model``, which stays as it is, to read a sequence of any length from the state
+    after its last token. ``seeds``: one per model."""
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+    if len(seeds) != model.models:
+        raise ValueError(f"seeds must be one per model ({model.models}), got {len(seeds)}")
+    device = model.W_o.device
+    generators = [torch.Generator(device).manual_seed(integer("seeds", s, 0)) for s in seeds]
+    validation = (task.validation() if validation is None else validation).to(device).expand(model.models)
+    few = repeat.spread(validation, repeat.LOOK)
+    start = _start(kind, model, task.longest, generators)
+
+    def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
+        batch = task.sample(recipe.batch, generators, validation)
+        with torch.no_grad():
+            h = cells.encode(model, batch)
+        return repeat.cross_entropy(scores(Probe(kind, weights, task.longest), h, batch), batch)
+
+    def right(weights: Weights, sequences: Sequences) -> Tensor:
+        with torch.no_grad():
+            h = cells.encode(model, sequences)
+        return cells.right_tokens(read(Probe(kind, weights, task.longest), h, task.longest), sequences)
+
+    def score(weights: Weights) -> Tensor:
+        return repeat.token_accuracy(right(weights, few), few)
+
+    run = optimise(
+        start, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
+        identity=f"{kind} {task} {list(seeds)} {recipe}", name=f"{kind} probe of N = {model.hidden}",
+    )  # fmt: skip
+    found = right(run.weights, validation)
+    return LearnedProbe(
+        Probe(kind, run.weights, task.longest), validation, found, found.all(1).double().mean(1).cpu(), run
+    )
+
+
+def _start(kind: str, model: GRU, length: int, generators: Sequence[torch.Generator]) -> Weights:
+    """Drawn as PyTorch draws its modules; the onion's scales start at γ = 0.9, β = 0.1, g = 1, b = 0."""
+    models, hidden, vocabulary = model.models, model.hidden, model.vocabulary
+    if kind in ("gru", "gru no input"):
+        return cells.gru_init(hidden, vocabulary, generators).weights
+
+    def uniform(*shape: int) -> Tensor:
+        bound = hidden**-0.5
+        return torch.stack(
+            [torch.empty(shape, device=g.device).uniform_(-bound, bound, generator=g) for g in generators]
+        )
+
+    if kind == "linear":
+        return {"W": uniform(length * vocabulary, hidden), "b": uniform(length * vocabulary)}
+    outputs = vocabulary if kind == "onion" else length * vocabulary
+    weights = {
+        "W1": uniform(hidden, hidden),
+        "b1": uniform(hidden),
+        "W2": uniform(outputs, hidden),
+        "b2": uniform(outputs),
+    }
+    if kind == "mlp":
+        return weights
+    one = model.W_o.new_ones(models, hidden)
+    tokens = torch.stack([torch.randn(vocabulary, hidden, generator=g, device=g.device) for g in generators])
+    return weights | {"tokens": tokens, "gamma": 0.9 * one, "beta": 0.1 * one, "scale": one, "offset": 0 * one}
+
+
+def _at_once(probe: Probe, h: Float[Tensor, "M B N"]) -> Float[Tensor, "M L B V"]:
+    w = probe.weights
+    if probe.kind == "mlp":
+        h = torch.relu(_affine(h, w["W1"], w["b1"]))
+    out = _affine(h, w["W"], w["b"]) if probe.kind == "linear" else _affine(h, w["W2"], w["b2"])
+    return out.unflatten(2, (probe.length, -1)).transpose(1, 2)
+
+
+def _classify(w: Weights, h: Float[Tensor, "M B N"]) -> Float[Tensor, "M B V"]:
+    normal = torch.nn.functional.layer_norm(h, h.shape[-1:])
+    return _affine(torch.relu(_affine(normal, w["W1"], w["b1"])), w["W2"], w["b2"])
+
+
+def _affine(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
+    return torch.baddbmm(b[:, None], x, W.mT)
+
+
+def _layers(w: Weights) -> interventions.OnionEdit:
+    return interventions.OnionEdit(**{name: w[name] for name in ("tokens", "gamma", "beta", "scale", "offset")})
+
+
+def _decoder(probe: Probe) -> GRU:
+    return GRU(**probe.weights, autoregressive=probe.kind == "gru")

@@ -19,6 +19,7 @@ from emt_core.cells import GRU
 from emt_core.optimise import Optimised, Recipe, optimise
 from emt_core.tasks import Sequences, TokenRepeat
 
+RECIPE = Recipe()
 LOOK = 1000  # validation sequences that a look during training uses
 
 
@@ -61,7 +62,7 @@ def fit(
     hidden: int,
     seeds: Sequence[int],
     autoregressive: bool = True,
-    recipe: Recipe = Recipe(),  # noqa: B008
+    recipe: Recipe = RECIPE,
     validation: Sequences | None = None,
     device: str = "cpu",
     checkpoint: Path | None = None,

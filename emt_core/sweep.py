@@ -15,30 +15,33 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from emt_core import jobs, train
+from emt_core import interventions, jobs, optimise, probes, repeat, repeat_grids, train
 from emt_core._checks import integer
 from emt_core._files import write_text
 from emt_core.grids import Model, grid, group_key, steps_done, train_group, weights_file
-from emt_core.tasks import PAPER_TRIPLES, VariableBinding
+from emt_core.optimise import Recipe
+from emt_core.repeat_grids import Repeater, Study, learn, train_repeaters
+from emt_core.tasks import PAPER_TRIPLES, TokenRepeat, VariableBinding
 
+VARIANTS = ("autoregressive", "no input")
 CUDA_GROUP = 512  # models in one product, at most
 TABLE_EVERY = 2.0  # seconds between two versions of the table while the sweep runs
 
 
 @dataclass(frozen=True)
 class Swept:
-    """``rows`` of the table, those of the grid first and in its order; ``missing`` models of the grid have none, for
+    """``rows`` of the table, those of the grid first and in its order; ``missing`` items of the grid have none, for
     ``failed`` says why, or the sweep was ``interrupted``."""
 
     rows: list[dict]
-    missing: list[Model]
+    missing: list
     failed: dict[str, str]
     interrupted: bool
 
@@ -72,8 +75,46 @@ def sweep(
         jobs.FolderInUse: another sweep is at work in ``out``.
         OSError: a file cannot be read or written; the message names it.
     """
-    models, out = list(dict.fromkeys(models)), Path(out).resolve()
     checkpoint_every = integer("checkpoint_every", checkpoint_every, 1)
+    cuda = device.partition(":")[0] == "cuda"
+
+    def job(part: list[Model]) -> jobs.Job:
+        return jobs.Job(
+            key=group_key(part, "cuda" if cuda else ""),
+            function=train_group,
+            arguments=(tuple(part), device, checkpoint_every, weights),
+            size=sum(m.steps for m in part),
+            progress=steps_done,
+            files=tuple(map(weights_file, part)) if weights else (),
+        )
+
+    return drive(
+        models, out, job, identity=Model.of_row, alike=lambda m: replace(m, seed=0, l2=0.0, threshold=0.0, lr=1.0),
+        device=device, group=group, executor=executor, workers=workers, scheduler=scheduler, progress=progress,
+    )  # fmt: skip
+
+
+def drive(
+    items: Iterable,
+    out: str | Path,
+    job: Callable[[list], jobs.Job],
+    *,
+    identity: Callable[[dict], Hashable],
+    name: Callable[..., Hashable] = lambda item: item,
+    alike: Callable[..., Hashable],
+    device: str = "cpu",
+    group: int | None = None,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: bool = True,
+) -> Swept:
+    """What all sweeps have in common: jobs for the items that ``out`` has no row of yet, and the table.
+
+    An item is hashable and has a ``seed``. ``job`` makes the job of some items that are ``alike``, whose result is a
+    row for each; ``identity`` finds in a row what ``name`` finds in its item. The rest is as in :func:`sweep`.
+    """
+    items, out = list(dict.fromkeys(items)), Path(out).resolve()
     cuda = device.partition(":")[0] == "cuda"
     if device != "cpu" and not cuda:
         raise ValueError(f"device must be 'cpu' or a CUDA device, got {device!r}")
@@ -84,19 +125,10 @@ def sweep(
         workers = 1 if workers is None else workers
     threads = torch.get_num_threads()  # a job sets it to 1; with a thread executor, here
     with jobs.exclusive(out):
-        table = _Table(out, models)
-        done = {m for m in models if m in table.rows and (not weights or (out / weights_file(m)).exists())}
-        todo = [
-            jobs.Job(
-                key=group_key(part, "cuda" if cuda else ""),
-                function=train_group,
-                arguments=(tuple(part), device, checkpoint_every, weights),
-                size=sum(m.steps for m in part),
-                progress=steps_done,
-                files=tuple(map(weights_file, part)) if weights else (),
-            )
-            for part in _groups(models, done, group)
-        ]
+        table = _Table(out, [name(item) for item in items], identity)
+        rows = {item for item in items if name(item) in table.rows}
+        whole = {item for item in rows if all((out / file).exists() for file in job([item]).files)}
+        todo = [job(part) for part in _groups(items, whole, group, alike)]
         try:
             outcome = jobs.run(
                 todo, out, executor=executor, workers=workers, scheduler=scheduler, progress=progress,
@@ -105,27 +137,27 @@ def sweep(
         finally:
             torch.set_num_threads(threads)
             table.write()
-    return Swept(table.ordered(), [m for m in models if m not in table.rows], outcome.failed, outcome.interrupted)
+    return Swept(table.ordered(), [m for m in items if name(m) not in table.rows], outcome.failed, outcome.interrupted)
 
 
-def _groups(models: list[Model], done: set[Model], size: int) -> Iterator[list[Model]]:
-    """Models to train together, without those that are done. Groups are cut from the whole grid, so that they are the
-    same, and their checkpoints serve, when others have been finished in between."""
-    alike: dict[Model, list[Model]] = {}
-    for model in models:
-        alike.setdefault(replace(model, seed=0, l2=0.0, threshold=0.0, lr=1.0), []).append(model)
-    parts = [every[i : i + size] for every in alike.values() for i in range(0, len(every), size)]
-    left = [[m for m in part if m not in done] for part in parts]
+def _groups(items: list, done: set, size: int, alike: Callable) -> Iterator[list]:
+    """Items to do together, without those that are done. Groups are cut from the whole grid, so that they are the same,
+    and their checkpoints serve, when others have been finished in between."""
+    kinds: dict[Hashable, list] = {}
+    for item in items:
+        kinds.setdefault(alike(item), []).append(item)
+    parts = [every[i : i + size] for every in kinds.values() for i in range(0, len(every), size)]
+    left = [[item for item in part if item not in done] for part in parts]
     # low seeds first: a sweep that ends early has some networks of every cell
     return iter(sorted(filter(None, left), key=lambda part: part[0].seed))
 
 
 class _Table:
-    """The rows of a folder, by model, and the file that shows them."""
+    """The rows of a folder, by item, and the file that shows them."""
 
-    def __init__(self, out: Path, models: list[Model]):
-        self.out, self.models = out, models
-        self.rows: dict[Model, dict] = {}
+    def __init__(self, out: Path, items: list, identity: Callable[[dict], Hashable]):
+        self.out, self.items, self.identity = out, items, identity
+        self.rows: dict[Hashable, dict] = {}
         self.written = 0.0
         for key, rows in jobs.results(out).items():
             self.keep(key, rows)
@@ -133,7 +165,7 @@ class _Table:
     def keep(self, key: str, rows: list[dict]) -> None:
         for row in rows:
             try:
-                self.rows.setdefault(Model.of_row(row), row)
+                self.rows.setdefault(self.identity(row), row)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise ValueError(f"out must hold rows of networks, {self.out}/rows/{key}.json does not") from error
 
@@ -144,10 +176,8 @@ class _Table:
 
     def ordered(self) -> list[dict]:
         """The grid's rows in its order, then what other grids have left here."""
-        grid = set(self.models)
-        return [self.rows[m] for m in self.models if m in self.rows] + [
-            r for m, r in self.rows.items() if m not in grid
-        ]
+        grid = set(self.items)
+        return [self.rows[m] for m in self.items if m in self.rows] + [r for m, r in self.rows.items() if m not in grid]
 
     def write(self) -> None:
         """``table.csv``: floats as ``repr`` has them, which reads back to the same bits; empty where there is none."""
@@ -183,6 +213,88 @@ def table1(
     bindings = [VariableBinding(PAPER_TRIPLES[place], 8, 8) for place in places]
     models = grid(bindings, hidden=hidden, l2=l2, threshold=threshold, seeds=seeds, steps=steps)
     return sweep(models, out, **options)
+
+
+def onion_gru(
+    out: str | Path,
+    *,
+    hidden: Iterable[int] = (48, 64),
+    variants: Iterable[str] = VARIANTS,
+    seeds: Iterable[int] = range(5),
+    steps: int = repeat.RECIPE.steps,
+    task: TokenRepeat = TokenRepeat(),  # noqa: B008
+    recipe: Recipe = repeat.RECIPE,
+    **options,
+) -> Swept:
+    """GRUs that repeat tokens (arXiv:2408.10920), with their weights. ``options`` are those of :func:`drive`."""
+    device = options.get("device", "cpu")
+    return drive(
+        _repeaters(hidden, variants, seeds, steps, task, recipe), out,
+        lambda part: _repeat_job(part, train_repeaters, (tuple(part), device)),
+        **_REPEAT, **options,
+    )  # fmt: skip
+
+
+def onion_interventions(
+    out: str | Path, *, grus: str | Path, kinds: Iterable[str] = interventions.KINDS, **options
+) -> Swept:
+    """Edits learned on the GRUs that :func:`onion_gru` trained into the folder ``grus``. ``options``: those of
+    :func:`onion_gru`, where ``steps`` and ``recipe`` are of the edits, and ``gru_steps`` and ``gru_recipe`` the GRUs'."""
+    return _studies("intervention", out, grus, kinds, **options)
+
+
+def onion_probes(out: str | Path, *, grus: str | Path, kinds: Iterable[str] = probes.KINDS, **options) -> Swept:
+    """Probes of the same GRUs; see :func:`onion_interventions`."""
+    return _studies("probe", out, grus, kinds, **options)
+
+
+def _studies(
+    what: str,
+    out: str | Path,
+    grus: str | Path,
+    kinds: Iterable[str],
+    *,
+    hidden: Iterable[int] = (48, 64),
+    variants: Iterable[str] = VARIANTS,
+    seeds: Iterable[int] = range(5),
+    steps: int = interventions.RECIPE.steps,
+    gru_steps: int = repeat.RECIPE.steps,
+    task: TokenRepeat = TokenRepeat(),  # noqa: B008
+    recipe: Recipe = interventions.RECIPE,
+    gru_recipe: Recipe = repeat.RECIPE,
+    **options,
+) -> Swept:
+    grus, device = Path(grus).resolve(), options.get("device", "cpu")
+    recipe = replace(recipe, steps=steps)
+    of = _repeaters(hidden, variants, seeds, gru_steps, task, gru_recipe)
+    items = [Study(what, kind, gru, recipe) for kind in kinds for gru in of]
+    return drive(
+        items, out, lambda part: _repeat_job(part, learn, (tuple(part), grus, device)), **_REPEAT, **options,
+    )  # fmt: skip
+
+
+def _repeaters(hidden, variants, seeds, steps: int, task: TokenRepeat, recipe: Recipe) -> list[Repeater]:
+    variants, seeds, recipe = list(variants), list(seeds), replace(recipe, steps=steps)
+    wrong = [v for v in variants if v not in VARIANTS]
+    if wrong:
+        raise ValueError(f"variants must be among {VARIANTS}, got {wrong[0]!r}")
+    return [Repeater(N, v == VARIANTS[0], seed, task, recipe) for N in hidden for v in variants for seed in seeds]
+
+
+def _repeat_job(part: list, function: Callable, arguments: tuple) -> jobs.Job:
+    first, device = part[0], arguments[-1]
+    many = "" if device == "cpu" else f"-x{len(part)}"
+    return jobs.Job(
+        key=first.key + many,
+        function=function,
+        arguments=arguments,
+        size=len(part) * first.recipe.steps,
+        progress=optimise.steps_done,
+        files=tuple(map(repeat_grids.weights_file, part)),
+    )
+
+
+_REPEAT = {"identity": lambda row: row["key"], "name": lambda item: item.key, "alike": lambda item: item.without_seed}
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -227,15 +339,21 @@ def _at_least_1(text: str) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the commands of sweeps of Elman networks take."""
+    _add_places(parser, group="networks")
+    add = parser.add_argument
+    add("--checkpoint-every", type=_at_least_1, default=500, metavar="K", help="steps (default: 500)")
+    add("--weights", action="store_true", help="also save every network's weights in DIR/weights")
+
+
+def _add_places(parser: argparse.ArgumentParser, group: str) -> None:
     """What every sweep's command takes."""
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the table and all that a resumption needs")
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
     add("--workers", type=_at_least_1, metavar="N", help="processes (default: one per core; with cuda, 1)")
-    add("--group", type=_at_least_1, metavar="G", help=f"networks per job (default: 1; with cuda, {CUDA_GROUP})")
+    add("--group", type=_at_least_1, metavar="G", help=f"{group} per job (default: 1; with cuda, {CUDA_GROUP})")
     add("--scheduler", metavar="tcp://…", help="a Dask scheduler: its workers do the jobs (default: this machine)")
-    add("--checkpoint-every", type=_at_least_1, default=500, metavar="K", help="steps (default: 500)")
-    add("--weights", action="store_true", help="also save every network's weights in DIR/weights")
 
 
 def _add_table1(commands) -> None:
@@ -251,6 +369,46 @@ def _add_table1(commands) -> None:
     add("--steps", type=_at_least_1, default=20_000, help="of training (default: 20000)")
     add_options(parser)
     parser.set_defaults(sweep=table1)
+
+
+def _add_onions(commands) -> None:
+    edits = interventions
+    texts = {
+        "onion-gru": ("GRUs that repeat tokens (arXiv:2408.10920), with their weights", onion_gru, repeat.RECIPE, ()),
+        "onion-interventions": (
+            "edits learned on them",
+            onion_interventions,
+            interventions.RECIPE,
+            interventions.KINDS,
+        ),
+        "onion-probes": ("probes of them", onion_probes, probes.RECIPE, probes.KINDS),
+    }
+    for name, (text, function, recipe, kinds) in texts.items():
+        parser = commands.add_parser(name, help=text, description=text)
+        add = parser.add_argument
+        add("--hidden", type=_list_of(int, 1), default="48,64", help="units (default: 48,64)")
+        add("--variants", type=_some_of(VARIANTS), default=",".join(VARIANTS), help="default: both")
+        add("--seeds", type=_seeds, default="5", help="5: 0 … 4; 3:8: 3 … 7; or 3,5,7 (default: 5)")
+        most = "at most: a run stops when it is flat"
+        add("--steps", type=_at_least_1, default=recipe.steps, help=f"of training, {most} (default: {recipe.steps})")
+        if kinds:
+            add("--grus", type=Path, required=True, metavar="DIR", help="the folder that onion-gru wrote")
+            add("--kinds", type=_some_of(kinds), default=",".join(kinds), help="default: all")
+            add("--gru-steps", type=_at_least_1, default=repeat.RECIPE.steps, help="what --steps was for onion-gru")
+        _add_places(parser, group="seeds")
+        parser.set_defaults(sweep=function)
+
+
+def _some_of(names: Sequence[str]):
+    """A type for argparse: comma-separated names."""
+
+    def read(text: str) -> list[str]:
+        chosen = [part for part in text.split(",") if part]
+        if not chosen or not set(chosen) <= set(names):
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(names)}, got {text!r}")
+        return chosen
+
+    return read
 
 
 def report(swept: Swept, out: Path) -> int:
@@ -271,6 +429,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m emt_core.sweep", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="SWEEP")
     _add_table1(commands)
+    _add_onions(commands)
     options = vars(parser.parse_args(arguments))
     return run_command(options.pop("sweep"), options)
 

@@ -1,0 +1,211 @@
+"""GRUs that repeat tokens, and what is learned about each, as lines of a grid and as jobs: what the sweeps
+``onion-gru``, ``onion-interventions`` and ``onion-probes`` of :mod:`emt_core.sweep` are built on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from emt_core import cells, interventions, jobs, optimise, probes, repeat
+from emt_core._checks import integer
+from emt_core._files import write_safetensors
+from emt_core.cells import GRU
+from emt_core.grids import made_by, number, set_aside_if_damaged
+from emt_core.optimise import Optimised, Recipe
+from emt_core.tasks import Sequences, TokenRepeat
+
+
+@dataclass(frozen=True)
+class Repeater:
+    """Everything that decides a GRU's numbers."""
+
+    hidden: int
+    autoregressive: bool
+    seed: int
+    task: TokenRepeat = field(default_factory=TokenRepeat)
+    recipe: Recipe = repeat.RECIPE
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", integer("hidden", self.hidden, 1))
+        object.__setattr__(self, "seed", integer("seed", self.seed, 0))
+
+    @property
+    def key(self) -> str:
+        """A name for files."""
+        variant = "ar" if self.autoregressive else "ni"
+        return f"gru-N{self.hidden}-{variant}-s{self.seed}-{_digest(asdict(self))}"
+
+    @property
+    def without_seed(self) -> Repeater:
+        """The same for all that may be trained together."""
+        return replace(self, seed=0)
+
+    def columns(self) -> dict:
+        """The GRU as the first columns of its row."""
+        first = {"hidden": self.hidden, "autoregressive": self.autoregressive, "seed": self.seed}
+        return first | asdict(self.task) | _recipe_columns(self.recipe)
+
+
+@dataclass(frozen=True)
+class Study:
+    """An edit (a kind of :mod:`emt_core.interventions`) or a probe (of :mod:`emt_core.probes`), learned on a GRU. Its
+    random numbers start from the GRU's seed."""
+
+    what: str  # "intervention" or "probe"
+    kind: str
+    gru: Repeater
+    recipe: Recipe = interventions.RECIPE
+
+    def __post_init__(self) -> None:
+        kinds = {"intervention": interventions.KINDS, "probe": probes.KINDS}[self.what]
+        if self.kind not in kinds:
+            raise ValueError(f"kind must be one of {kinds}, got {self.kind!r}")
+
+    @property
+    def seed(self) -> int:
+        return self.gru.seed
+
+    @property
+    def key(self) -> str:
+        variant = "ar" if self.gru.autoregressive else "ni"
+        kind = self.kind.replace(" ", "-")
+        return f"{self.what}-{kind}-N{self.gru.hidden}-{variant}-s{self.seed}-{_digest(asdict(self))}"
+
+    @property
+    def without_seed(self) -> Study:
+        return replace(self, gru=self.gru.without_seed)
+
+    def columns(self) -> dict:
+        gru = {"hidden": self.gru.hidden, "autoregressive": self.gru.autoregressive, "seed": self.seed}
+        return {self.what: self.kind} | gru | _recipe_columns(self.recipe) | {"gru": self.gru.key}
+
+
+def _digest(fields: dict) -> str:
+    return hashlib.sha256(repr(fields).encode()).hexdigest()[:10]
+
+
+def _recipe_columns(recipe: Recipe) -> dict:
+    return {"most_steps" if name == "steps" else name: value for name, value in asdict(recipe).items()}
+
+
+def weights_file(item: Repeater | Study) -> str:
+    return f"weights/{item.key}.safetensors"
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+def train_repeaters(place: jobs.Place, items: tuple[Repeater, ...], device: str) -> list[dict] | None:
+    """Train GRUs that differ in their seed alone, and save them; a row for each, or None if stopped."""
+    _begin(place)
+    first = items[0]
+    run = repeat.fit(
+        first.task, hidden=first.hidden, seeds=[item.seed for item in items], autoregressive=first.autoregressive,
+        recipe=first.recipe, device=device, checkpoint=place.checkpoint, stop=place.stop, progress=False,
+    )  # fmt: skip
+    if place.stop.is_set():
+        return None
+    validation = first.task.validation().to(device)
+    right = repeat.repeats(run.model, validation)
+    measured = _measures(right, validation, run.training[0])
+    for m, item in enumerate(items):
+        text = {name: str(value) for name, value in (item.columns() | made_by(device)).items()}
+        cells.save(run.model[m], place.folder / weights_file(item), text | {"exact": str(measured[m]["exact"])})
+    return _rows(place, items, measured, device)
+
+
+def learn(place: jobs.Place, items: tuple[Study, ...], grus: Path, device: str) -> list[dict] | None:
+    """Learn the same on GRUs that differ in their seed alone, and save it; a row for each, or None if stopped. ``grus``
+    is the folder of the sweep that trained them."""
+    _begin(place)
+    first = items[0]
+    every = [_load(grus, item.gru) for item in items]
+    weights = {name: torch.cat([gru.weights[name] for gru in every]) for name in every[0].weights}
+    model = GRU(**weights, autoregressive=first.gru.autoregressive).to(device)
+    options = dict(
+        seeds=[item.seed for item in items], recipe=first.recipe, checkpoint=place.checkpoint, stop=place.stop,
+        progress=False,
+    )  # fmt: skip
+    module = interventions if first.what == "intervention" else probes
+    run = module.fit(first.kind, model, first.gru.task, **options)
+    if place.stop.is_set():
+        return None
+    of = run.case.original if first.what == "intervention" else run.of
+    measured = _measures(run.right, of, run.training)
+    if first.what == "intervention":
+        others = _control_columns(model, run)
+        measured = [row | {name: values[m] for name, values in others.items()} for m, row in enumerate(measured)]
+    for m, item in enumerate(items):
+        one = {name: w[m : m + 1] for name, w in run.training.weights.items()}
+        text = {name: str(value) for name, value in (item.columns() | made_by(device)).items()}
+        write_safetensors(one, place.folder / weights_file(item), text)
+    return _rows(place, items, measured, device)
+
+
+def _begin(place: jobs.Place) -> None:
+    torch.set_num_threads(1)  # one job per core; and bits must not depend on how many cores there are
+    if multiprocessing.parent_process() is not None:  # whoever is waiting for this process says what was interrupted
+        logging.getLogger(optimise.__name__).setLevel(logging.ERROR)
+    set_aside_if_damaged(place.checkpoint)
+
+
+def _load(folder: Path, item: Repeater) -> GRU:
+    try:
+        return cells.load_gru(folder / weights_file(item))[0]
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"no trained GRU at {folder / weights_file(item)}: run onion-gru with --out {folder} and the same sizes, "
+            "variants, seeds and steps first"
+        ) from None
+
+
+def _measures(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]:
+    """Per model: exact match, right tokens at each position, exact match per length, and how training ended."""
+    exact, at = right.all(1).double().mean(1), repeat.by_position(right, sequences)
+    lengths = repeat.by_length(right, sequences.lengths)
+    return [
+        {
+            "steps": int(run.steps[m]),
+            "status": run.status[m],
+            "exact": number(exact[m]),
+            "loss": number(run.losses[run.losses[:, m].isfinite().nonzero()[-1:, 0], m].sum()),
+        }
+        | {f"right_{p}": number(at[m, p]) for p in range(at.shape[1])}
+        | {f"exact_length_{n}": number(value[m]) for n, value in lengths.items()}
+        for m in range(len(exact))
+    ]
+
+
+def _control_columns(model: GRU, run: interventions.LearnedEdit) -> dict[str, list]:
+    """Exact match of the controls, and of the edit by the position that was changed (where only one was)."""
+    states = interventions.edited(run.edit, model, run.case)
+    generator = torch.Generator().manual_seed(0)
+    found = interventions.controls(model, run.case, states, generator)
+    columns = {name.replace(" ", "_"): r.all(1).double().mean(1).tolist() for name, r in found.items()}
+    changed, whole = run.case.changed, run.right.all(1)[:, None]
+    if bool((changed.sum(1) == 1).all()):
+        share = (changed & whole).sum(2).double() / changed.sum(2)
+        columns |= {f"exact_changed_{p}": share[:, p].tolist() for p in range(share.shape[1])}
+    return columns
+
+
+def _rows(place: jobs.Place, items: Sequence, measured: list[dict], device: str) -> list[dict]:
+    seconds = place.seconds() / len(items)
+    return [
+        item.columns() | row | {"seconds": seconds} | made_by(device) | {"key": item.key}
+        for item, row in zip(items, measured, strict=True)
+    ]
+
+
+def saved(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights of a saved edit or probe, and what the file says of it."""
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
