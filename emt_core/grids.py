@@ -145,13 +145,13 @@ def train_group(
     if place.stop.is_set():
         return None
     rows = [model.columns() | _measures(run, m, task) for m, model in enumerate(models)]
-    made_by = made_by(device)
+    made = made_by(device)
     if weights:
         for m, model in enumerate(models):
-            text = {name: str(value) for name, value in (model.columns() | made_by).items() if name != "cell"}
+            text = {name: str(value) for name, value in (model.columns() | made).items() if name != "cell"}
             cells.save(run.model[m], place.folder / weights_file(model), text | {"status": run.status[m]})
     seconds = place.seconds() / len(models)
-    return [row | {"seconds": seconds} | made_by for row in rows]
+    return [row | {"seconds": seconds} | made for row in rows]
 
 
 def _measures(run: train.Run, m: int, task: VariableBinding) -> dict:

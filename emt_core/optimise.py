@@ -1,8 +1,8 @@
 """Optimise a loss until it no longer pays: what trains the GRUs that repeat tokens, the interventions and the probes.
 
 One recipe for all of them (arXiv:2408.10920): AdamW at a constant rate with decay 0.1, fresh random batches, no
-clipping. The paper takes a fixed number of steps; here a run may also stop when what it is judged by has become flat, by
-a rule that the result names.
+clipping. The paper takes a fixed number of steps; here a run may also stop when what it is judged by has become flat,
+by a rule that the result names.
 """
 
 from __future__ import annotations

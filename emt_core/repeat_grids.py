@@ -14,13 +14,15 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from emt_core import cells, interventions, jobs, optimise, probes, repeat
+from emt_core import cells, interventions, jobs, layers, optimise, probes, repeat
 from emt_core._checks import integer
 from emt_core._files import write_safetensors
 from emt_core.cells import GRU
 from emt_core.grids import made_by, number, set_aside_if_damaged
 from emt_core.optimise import Optimised, Recipe
 from emt_core.tasks import Sequences, TokenRepeat
+
+SEEN = 1000  # random sequences on which a GRU's states are described
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def train_repeaters(place: jobs.Place, items: tuple[Repeater, ...], device: str)
         return None
     validation = first.task.validation().to(device)
     right = repeat.repeats(run.model, validation)
-    measured = _measures(right, validation, run.training[0])
+    found = _measures(right, validation, run.training[0])
+    measured = [row | more for row, more in zip(found, _layer_columns(run.model, first.task), strict=True)]
     for m, item in enumerate(items):
         text = {name: str(value) for name, value in (item.columns() | made_by(device)).items()}
         cells.save(run.model[m], place.folder / weights_file(item), text | {"exact": str(measured[m]["exact"])})
@@ -182,6 +185,22 @@ def _measures(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]
         | {f"exact_length_{n}": number(value[m]) for n, value in lengths.items()}
         for m in range(len(exact))
     ]
+
+
+def _layer_columns(model: GRU, task: TokenRepeat) -> list[dict]:
+    """Per model: what positions leave in the last state of the longest sequences (:mod:`emt_core.layers`), and the
+    update gate while each is read."""
+    length, generator = int(task.longest), torch.Generator(model.W_o.device).manual_seed(0)
+    found, mean = layers.layers(model, length, generator)
+    tokens = torch.randint(model.vocabulary, (length, SEEN), generator=generator, device=generator.device)
+    h = cells.encode(model, Sequences(tokens[None], torch.full((1, SEEN), length, device=tokens.device)))
+    values = {"dimension": layers.dimension(h), "additive": layers.additive_share(model, found, mean, tokens)}
+    for name, matrix in {"overlap": layers.overlap(found), "alignment": layers.alignment(found)}.items():
+        values[f"{name}_next"] = matrix.diagonal(1, 1, 2).mean(1)
+        values[f"{name}_any"] = torch.stack([m[*torch.triu_indices(length, length, 1)].mean() for m in matrix])
+    size, z = layers.sizes(found), layers.gates(model, tokens)
+    values |= {f"size_{p}": size[:, p] for p in range(length)} | {f"z_{p}": z[:, p].mean((1, 2)) for p in range(length)}
+    return [{name: number(value[m]) for name, value in values.items()} for m in range(model.models)]
 
 
 def _control_columns(model: GRU, run: interventions.LearnedEdit) -> dict[str, list]:

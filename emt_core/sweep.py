@@ -283,6 +283,8 @@ def _repeaters(hidden, variants, seeds, steps: int, task: TokenRepeat, recipe: R
 
 def _repeat_job(part: list, function: Callable, arguments: tuple) -> jobs.Job:
     first, device = part[0], arguments[-1]
+    if device == "cpu" and len(part) > 1:
+        raise ValueError(f"group must be 1 on the CPU, where every GRU is trained by itself, got {len(part)}")
     many = "" if device == "cpu" else f"-x{len(part)}"
     return jobs.Job(
         key=first.key + many,
@@ -372,7 +374,6 @@ def _add_table1(commands) -> None:
 
 
 def _add_onions(commands) -> None:
-    edits = interventions
     texts = {
         "onion-gru": ("GRUs that repeat tokens (arXiv:2408.10920), with their weights", onion_gru, repeat.RECIPE, ()),
         "onion-interventions": (

@@ -13,8 +13,8 @@ function ticks(low, high, wanted) {
     .map((value) => [value, value.toFixed(digits).replace("-", "−")]);
 }
 
-// Axes with their numbers. xs and ys: [low, high]; marks: [[x, text], ...].
-function panel(height, top, xs, ys, marks) {
+// Axes with their numbers. xs and ys: [low, high]; marks and rungs: [[x, text], ...] and [[y, text], ...].
+function panel(height, top, xs, ys, marks, rungs = ticks(...ys, 4)) {
   const floor = height - BOTTOM;
   const x = (value) => LEFT + ((WIDTH - LEFT - RIGHT) * (value - xs[0])) / (xs[1] - xs[0]);
   const y = (value) => floor - ((floor - top) * (value - ys[0])) / (ys[1] - ys[0]);
@@ -27,7 +27,7 @@ function panel(height, top, xs, ys, marks) {
     line(`M${x(value)} ${floor}v6`);
     write(x(value), height - 4, words);
   }
-  for (const [value, words] of ticks(...ys, 4)) {
+  for (const [value, words] of rungs) {
     line(`M${LEFT} ${y(value)}H${WIDTH - RIGHT}`);
     write(LEFT - 6, y(value) + 5, words, { class: "emt-text emt-left" });
   }

@@ -1,0 +1,98 @@
+"""What each position of a sequence leaves in the last state of a GRU that repeats tokens: its *layer*.
+
+The layer of token v at position p is the mean state over random sequences with v there, less the mean over all tokens
+at p. A linear code in the strong sense has layers of different positions in different subspaces; an onion
+(arXiv:2408.10920) has them in the same subspace, one direction per token, and only their size tells them apart.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from emt_core import cells
+from emt_core._checks import integer
+from emt_core.cells import GRU
+from emt_core.tasks import Sequences
+
+
+@torch.no_grad()
+def layers(
+    model: GRU, length: int, generator: torch.Generator, sequences: int = 256
+) -> tuple[Float[Tensor, "M L V N"], Float[Tensor, "M N"]]:
+    """The layers of all tokens at all positions of sequences of ``length``, and the mean state.
+
+    Every token is put into the same ``sequences`` random sequences, so that a layer differs from its expectation only
+    as far as the effect of a token depends on the others.
+    """
+    length, batch = integer("length", length, 1), integer("sequences", sequences, 1)
+    tokens = torch.randint(model.vocabulary, (length, batch), generator=generator, device=generator.device)
+    lengths = torch.full((1, batch), length, device=tokens.device)
+    means = []
+    for p in range(length):
+        for v in range(model.vocabulary):
+            put = tokens.clone()
+            put[p] = v
+            means.append(cells.encode(model, Sequences(put[None], lengths)).mean(1))
+    at = torch.stack(means, dim=1).unflatten(1, (length, model.vocabulary))
+    middle = at.mean(2, keepdim=True)
+    return at - middle, middle[:, :, 0].mean(1)
+
+
+def sizes(layers: Float[Tensor, "M L V N"]) -> Float[Tensor, "M L"]:
+    """Root mean square length of a layer at each position."""
+    return layers.square().sum(3).mean(2).sqrt()
+
+
+def overlap(layers: Float[Tensor, "M L V N"]) -> Float[Tensor, "M L L"]:
+    """How far two positions use the same directions: tr(C_p C_q) / (|C_p| |C_q|) of the covariances over tokens. 1: the
+    same directions in the same proportions; 0: orthogonal subspaces."""
+    C = torch.einsum("mpvi,mpvj->mpij", layers, layers).flatten(2)
+    return _cosines(C)
+
+
+def alignment(layers: Float[Tensor, "M L V N"]) -> Float[Tensor, "M L L"]:
+    """How far a token has the same direction at two positions: the cosine of the two positions' layers, all tokens
+    together. 1: one direction per token, scaled; 0: unrelated."""
+    return _cosines(layers.flatten(2))
+
+
+@torch.no_grad()
+def additive_share(
+    model: GRU,
+    layers: Float[Tensor, "M L V N"],
+    mean: Float[Tensor, "M N"],
+    tokens: Int[Tensor, "L B"],
+) -> Float[Tensor, "M"]:
+    """Share of the states' variance that the sum of their tokens' layers explains, on the sequences ``tokens``."""
+    length, batch = tokens.shape
+    lengths = torch.full((1, batch), length, device=tokens.device)
+    h = cells.encode(model, Sequences(tokens[None], lengths))
+    predicted = mean[:, None] + sum(layers[:, p, tokens[p]] for p in range(length))
+    left = (h - predicted).square().sum((1, 2))
+    return 1 - left / (h - h.mean(1, keepdim=True)).square().sum((1, 2))
+
+
+def dimension(h: Float[Tensor, "M B N"]) -> Float[Tensor, "M"]:
+    """Participation ratio (Σλ)² / Σλ² of the eigenvalues λ of the states' covariance."""
+    centred = (h - h.mean(1, keepdim=True)).double()
+    C = centred.mT @ centred
+    return (C.diagonal(dim1=1, dim2=2).sum(1).square() / C.square().sum((1, 2))).to(h.dtype)
+
+
+@torch.no_grad()
+def gates(model: GRU, tokens: Int[Tensor, "L B"]) -> Float[Tensor, "M L B N"]:
+    """The update gate z, the share of the old state that is kept, while each token is read."""
+    h = model.W_o.new_zeros(model.models, tokens.shape[1], model.hidden)
+    found = []
+    for row in tokens:
+        row = row.expand(model.models, -1)
+        found.append(cells.gru_gates(model, h, row)[1])
+        h = cells.gru_step(model, h, row)
+    return torch.stack(found, dim=1)
+
+
+def _cosines(x: Float[Tensor, "M L K"]) -> Float[Tensor, "M L L"]:
+    unit = x / x.norm(dim=2, keepdim=True)
+    return unit @ unit.mT

@@ -1,0 +1,62 @@
+"""Copy what the book ships of the sweeps over GRUs that repeat tokens: their tables, and a few of the small weights.
+
+    python -m emt_core.sweep onion-gru --hidden 48,64,128,256 --out _build/onion/gru
+    python -m emt_core.sweep onion-interventions --hidden 48,64,128,256 --grus _build/onion/gru --out _build/onion/interventions
+    python -m emt_core.sweep onion-probes --hidden 48,64,128 --grus _build/onion/gru --out _build/onion/probes
+    python tools/ship_onions.py _build/onion
+
+Writes to book/data: onion_gru.csv, onion_interventions.csv, onion_probes.csv; and of the first seed with 48 and 64 units the
+GRUs of both variants and the autoregressive one's edits and probes (gru_…, edit_…, probe_… .safetensors).
+"""  # noqa: E501
+
+import argparse
+import csv
+import shutil
+from pathlib import Path
+
+from results import ROOT, provenance, write_table
+
+SHIPPED = 200_000  # bytes, at most, of a file of weights
+FOLDERS = {"gru": "gru", "interventions": "edit", "probes": "probe"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="what holds the sweeps' folders gru, interventions and probes")
+    parser.add_argument("--out", type=Path, default=ROOT / "book" / "data")
+    options = parser.parse_args()
+    commands = [line.strip() for line in __doc__.splitlines() if line.startswith("    python")]
+    for name, prefix in FOLDERS.items():
+        folder = options.folder / name
+        with (folder / "table.csv").open(newline="", encoding="utf8") as file:
+            rows = list(csv.DictReader(file))
+        kind = {"interventions": "intervention", "probes": "probe"}.get(name)
+        rows.sort(key=lambda r: (int(r["hidden"]), r["autoregressive"] != "true", r.get(kind, ""), int(r["seed"])))
+        for row in rows:
+            ship(row, kind, folder, prefix, options.out)
+        command = "; ".join([c for c in commands if f"onion-{name} " in c] + commands[-1:])
+        write_table(options.out / f"onion_{name}.csv", rows, made_by(rows, command))
+        print(f"{len(rows)} rows in {options.out / f'onion_{name}.csv'}")
+
+
+def ship(row: dict, kind: str | None, folder: Path, prefix: str, out: Path) -> None:
+    """The weights of a row, if they are among those that the book ships."""
+    ar = row["autoregressive"] == "true"
+    if int(row["hidden"]) > 64 or row["seed"] != "0" or (kind and not ar) or row.get(kind, "").startswith("gru"):
+        return
+    parts = [prefix, *([row[kind]] if kind else []), row["hidden"], "ar" if ar else "ni", row["seed"]]
+    weights = folder / "weights" / f"{row['key']}.safetensors"
+    if weights.stat().st_size > SHIPPED:
+        raise SystemExit(f"{weights} holds {weights.stat().st_size} bytes, more than {SHIPPED}")
+    shutil.copy(weights, out / f"{'_'.join(parts)}.safetensors")
+
+
+def made_by(rows: list[dict], command: str) -> dict[str, str]:
+    columns = {"hardware": ("device", "cpu"), "versions": ("python", "torch", "numpy")}
+    found = {c: "/".join(sorted({row[c] for row in rows})) for names in columns.values() for c in (*names, "commit")}
+    made = {name: ", ".join(f"{c} {found[c]}" for c in names) for name, names in columns.items()}
+    return {"command": command, "date": provenance(command)["date"], "commit": found["commit"]} | made
+
+
+if __name__ == "__main__":
+    main()
