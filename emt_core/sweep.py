@@ -239,7 +239,7 @@ def onion_interventions(
     out: str | Path, *, grus: str | Path, kinds: Iterable[str] = interventions.KINDS, **options
 ) -> Swept:
     """Edits learned on the GRUs that :func:`onion_gru` trained into the folder ``grus``. ``options``: those of
-    :func:`onion_gru`, where ``steps`` and ``recipe`` are of the edits, and ``gru_steps`` and ``gru_recipe`` the GRUs'."""
+    :func:`onion_gru`; ``steps`` and ``recipe`` are of the edits, ``gru_steps`` and ``gru_recipe`` of the GRUs."""
     return _studies("intervention", out, grus, kinds, **options)
 
 
