@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -131,7 +131,7 @@ def random_edit(
             )
         direction = direction - direction @ (span @ torch.linalg.pinv(span, rtol=1e-9)).mT
     size = (edited - h).norm(dim=-1, keepdim=True)
-    return h + (direction / direction.norm(dim=-1, keepdim=True)).to(h.dtype) * size
+    return h + (direction / direction.norm(dim=-1, keepdim=True)).to(h) * size
 
 
 def future(model: Elman, h: Float[Tensor, "M B N"], horizon: int) -> Float[Tensor, "M T B D"]:
@@ -330,7 +330,7 @@ def fit(
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
     if len(seeds) != model.models:
         raise ValueError(f"seeds must be one per model ({model.models}), got {len(seeds)}")
-    model = model[:]
+    model = replace(model, **{name: w.detach() for name, w in model.weights.items()})  # gru_of's are parameters
     device = model.W_o.device
     generators = [torch.Generator(device).manual_seed(integer("seeds", s, 0)) for s in seeds]
     validation = (task.validation() if validation is None else validation).to(device)
@@ -364,6 +364,8 @@ def fit(
 def longest(sequences: Sequences, length: int) -> Sequences:
     """Those of one length, an even number of them."""
     chosen = (sequences.lengths == length).all(0).nonzero()[:, 0]
+    if len(chosen) < 2:
+        raise ValueError(f"sequences must hold at least 2 of length {length}, got {len(chosen)}")
     return sequences[chosen[: len(chosen) // 2 * 2]]
 
 

@@ -66,12 +66,57 @@ def additive_share(
     tokens: Int[Tensor, "L B"],
 ) -> Float[Tensor, "M"]:
     """Share of the states' variance that the sum of their tokens' layers explains, on the sequences ``tokens``."""
-    length, batch = tokens.shape
-    lengths = torch.full((1, batch), length, device=tokens.device)
-    h = cells.encode(model, Sequences(tokens[None], lengths))
-    predicted = mean[:, None] + sum(layers[:, p, tokens[p]] for p in range(length))
-    left = (h - predicted).square().sum((1, 2))
+    h = states(model, tokens)
+    left = (h - _sum(layers, mean, tokens)).square().sum((1, 2))
     return 1 - left / (h - h.mean(1, keepdim=True)).square().sum((1, 2))
+
+
+@torch.no_grad()
+def unexplained(
+    model: GRU,
+    layers: Float[Tensor, "M L V N"],
+    mean: Float[Tensor, "M N"],
+    tokens: Int[Tensor, "L B"],
+) -> Float[Tensor, "M N N"]:
+    """Covariance of what the sum of the layers leaves of the states."""
+    left = states(model, tokens) - _sum(layers, mean, tokens)
+    return left.mT @ left / tokens.shape[1]
+
+
+def peel(
+    layers: Float[Tensor, "M L V N"],
+    mean: Float[Tensor, "M N"],
+    h: Float[Tensor, "M B N"],
+    unexplained: Float[Tensor, "M N N"],
+    subtract: bool = True,
+) -> Int[Tensor, "M L B"]:
+    """The tokens that states hold, read with the layers alone: nothing is learned.
+
+    At p = 0, 1, … the token whose layer is nearest to the state is read, and its layer taken off. Near is measured
+    against what else is there, the covariance of all layers further inside and of what layers leave unexplained
+    (Mahalanobis). Without ``subtract`` nothing is taken off, and all other positions count as noise: this is what
+    linear discriminant analysis reads.
+    """
+    C = torch.einsum("mpvi,mpvj->mpij", layers, layers).double() / layers.shape[2]
+    noise = unexplained.double() + 1e-9 * torch.eye(h.shape[2], dtype=torch.float64, device=h.device)
+    left, found = (h - mean[:, None]).double(), []
+    for p in range(layers.shape[1]):
+        others = C[:, p + 1 :].sum(1) if subtract else C.sum(1) - C[:, p]
+        whiten = torch.linalg.inv(torch.linalg.cholesky(noise + others)).mT
+        found.append(torch.cdist(left @ whiten, layers[:, p].double() @ whiten).argmin(2))
+        if subtract:
+            left = left - torch.stack([rows[i] for rows, i in zip(layers[:, p].double(), found[-1], strict=True)])
+    return torch.stack(found, dim=1)
+
+
+def states(model: GRU, tokens: Int[Tensor, "L B"]) -> Float[Tensor, "M B N"]:
+    """The last states of sequences of one length."""
+    lengths = torch.full((1, tokens.shape[1]), tokens.shape[0], device=tokens.device)
+    return cells.encode(model, Sequences(tokens[None], lengths))
+
+
+def _sum(layers: Tensor, mean: Tensor, tokens: Tensor) -> Tensor:
+    return mean[:, None] + sum(layers[:, p, row] for p, row in enumerate(tokens))
 
 
 def dimension(h: Float[Tensor, "M B N"]) -> Float[Tensor, "M"]:

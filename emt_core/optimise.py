@@ -208,7 +208,7 @@ class _Run:
         self.step, self.count = int(tensors["step"]), int(tensors["count"])
         self.ended, self.why, self.sum = tensors["ended"], tensors["why"], tensors["sum"]
         for generator, stored in zip(self.generators, tensors["generators"], strict=True):
-            generator.set_state(stored)
+            generator.set_state(stored.clone())  # of a view torch reads other bytes
         if "scores" in tensors:
             self.scores, self.losses = list(tensors["scores"]), list(tensors["losses"])
         with torch.no_grad():
@@ -216,9 +216,7 @@ class _Run:
                 w.copy_(tensors[f"weights.{name}"])
                 self.final[name].copy_(tensors[f"final.{name}"])
                 keys = [key for key in tensors if key.startswith(f"adam.{name}.")]
-                self.optimiser.state[w] = {
-                    key.rpartition(".")[2]: tensors[key].to(w.device if tensors[key].ndim else "cpu") for key in keys
-                }
+                self.optimiser.state[w] = {key.rpartition(".")[2]: tensors[key].to(w.device) for key in keys}
 
     def result(self) -> Optimised:
         for m in (self.ended < 0).nonzero()[:, 0].tolist():

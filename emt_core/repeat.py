@@ -78,7 +78,7 @@ def fit(
     hidden, seeds = integer("hidden", hidden, 1), [integer("seeds", s, 0) for s in seeds]
     if not seeds:
         raise ValueError("seeds must hold at least one seed, got none")
-    validation = task.validation() if validation is None else validation
+    validation = (task.validation() if validation is None else validation).to(device)
     groups = [[s] for s in seeds] if device == "cpu" else [seeds]
     if checkpoint is not None and len(groups) > 1:
         raise ValueError(f"seeds must be one for a checkpoint on the CPU, got {seeds}")
@@ -89,13 +89,12 @@ def fit(
         start = cells.gru_init(hidden, int(task.vocabulary), generators, autoregressive)
 
         def loss(weights, generators):
-            batch = task.sample(recipe.batch, generators, validation.to(device))
+            batch = task.sample(recipe.batch, generators, validation)
             model = replace(start, **weights)
             return cross_entropy(cells.logits(model, cells.encode(model, batch), batch), batch)
 
         def score(weights):
-            looked = few.to(device)
-            return token_accuracy(repeats(replace(start, **weights), looked), looked)
+            return token_accuracy(repeats(replace(start, **weights), few), few)
 
         return optimise(
             start.weights, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
@@ -106,8 +105,7 @@ def fit(
         runs = list(pool.map(train, groups)) if len(groups) > 1 else [train(groups[0])]
     together = {name: torch.cat([run.weights[name] for run in runs]) for name in runs[0].weights}
     model = GRU(**together, autoregressive=autoregressive)
-    judged = validation.to(device)
-    return Repeaters(model, repeats(model, judged).all(1).double().mean(1).cpu(), tuple(runs))
+    return Repeaters(model, repeats(model, validation).all(1).double().mean(1).cpu(), tuple(runs))
 
 
 def spread(sequences: Sequences, size: int) -> Sequences:

@@ -193,7 +193,7 @@ def _layer_columns(model: GRU, task: TokenRepeat) -> list[dict]:
     length, generator = int(task.longest), torch.Generator(model.W_o.device).manual_seed(0)
     found, mean = layers.layers(model, length, generator)
     tokens = torch.randint(model.vocabulary, (length, SEEN), generator=generator, device=generator.device)
-    h = cells.encode(model, Sequences(tokens[None], torch.full((1, SEEN), length, device=tokens.device)))
+    h = layers.states(model, tokens)
     values = {"dimension": layers.dimension(h), "additive": layers.additive_share(model, found, mean, tokens)}
     for name, matrix in {"overlap": layers.overlap(found), "alignment": layers.alignment(found)}.items():
         values[f"{name}_next"] = matrix.diagonal(1, 1, 2).mean(1)

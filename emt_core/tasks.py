@@ -195,7 +195,7 @@ class Sequences:
         """How many sequences have a token at each step."""
         return self.mask.sum(2)
 
-    def __getitem__(self, batch: slice) -> Sequences:
+    def __getitem__(self, batch: slice | Int[Tensor, "K"]) -> Sequences:
         """Some sequences of every model."""
         return Sequences(self.tokens[..., batch], self.lengths[..., batch])
 
@@ -321,6 +321,8 @@ class TokenRepeat:
 
     def _keys(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """A number for each sequence, another for every other: its length, then its tokens as digits."""
+        if len(tokens) != self.longest:
+            raise ValueError(f"sequences must have L = {self.longest} tokens, got {len(tokens)}")
         key = lengths.clone()
         for row in tokens:
             key = key * self.vocabulary + row

@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from emt_core.kernels._compiled import INT, POINTER, Workspace, instruction_set, load
 
@@ -53,6 +54,14 @@ def scan(
     for name, x in {"table": table, "b_hn": b_hn, "W_hh": W_hh, "h": h, "active": active}.items():
         if tuple(x.shape) != want[name]:
             raise ValueError(f"{name} must have shape {want[name]}, got {tuple(x.shape)}")
+    for name, x in {"table": table, "b_hn": b_hn, "W_hh": W_hh, "tokens": tokens, "active": active}.items():
+        dtype = x.dtype if name in ("tokens", "active") else h.dtype
+        if (x.dtype, x.device) != (dtype, h.device):  # compiled code would read one as the other
+            raise ValueError(f"{name} must be {dtype} on {h.device} like h, got {x.dtype} on {x.device}")
+    tokens, active = tokens.long(), active.long()
+    if h.device.type == "cpu":  # compiled code would read beyond the table
+        _check_range("tokens", tokens, table.shape[1] - 1)
+        _check_range("active", active, batch)
     if steps == 0:
         return h[:, None][:, :0]
     return _Scan.apply(table, b_hn, W_hh, h, tokens, active)
@@ -69,6 +78,7 @@ class _Scan(torch.autograd.Function):
         return states
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad):
         weights = any(ctx.needs_input_grad[:3])
         return *ctx.run_backward(grad, ctx.vocabulary, weights, *ctx.saved_tensors, ctx.saved), None, None
@@ -158,7 +168,7 @@ def library(name: str) -> ctypes.CDLL | None:
 
 
 def _native_forward(table, b_hn, W_hh, h, tokens, active):
-    arrays = _checked(table.shape[1], tokens, active) | {"table": table, "b_hn": b_hn, "W_hh": W_hh, "h": h}
+    arrays = {"table": table, "b_hn": b_hn, "W_hh": W_hh, "tokens": tokens, "active": active, "h": h}
     arrays = {name: x.detach().contiguous() for name, x in arrays.items()}
     models, steps, batch = tokens.shape
     size = (h.shape[-1], table.shape[1], batch, steps)
@@ -181,7 +191,7 @@ def _native_backward(grad, vocabulary, weights, W_hh, tokens, active, saved):
     hidden = W_hh.shape[2]
     size = (hidden, vocabulary, batch, steps)
     functions = library(instruction_set())
-    arrays = {"W_hh": W_hh.detach(), "tokens": tokens.long(), "active": active.long(), "grad": grad}
+    arrays = {"W_hh": W_hh.detach(), "tokens": tokens, "active": active, "grad": grad}
     arrays = {name: x.contiguous() for name, x in arrays.items()}
     floats = functions.gru_saved(*size)
     grad_h = grad.new_empty(models, batch, hidden)
@@ -211,9 +221,6 @@ def _each(function, models: int) -> None:
             list(pool.map(function, range(models)))
 
 
-def _checked(vocabulary: int, tokens: Tensor, active: Tensor) -> dict[str, Tensor]:
-    """As int64, and within bounds: compiled code would read beyond the table."""
-    for name, x, last in (("tokens", tokens, vocabulary - 1), ("active", active, tokens.shape[2])):
-        if x.numel() and not 0 <= int(x.min()) <= int(x.max()) <= last:
-            raise ValueError(f"{name} must lie in 0 … {last}, got {int(x.min())} … {int(x.max())}")
-    return {"tokens": tokens.long(), "active": active.long()}
+def _check_range(name: str, x: Tensor, last: int) -> None:
+    if x.numel() and not 0 <= int(x.min()) <= int(x.max()) <= last:
+        raise ValueError(f"{name} must lie in 0 … {last}, got {int(x.min())} … {int(x.max())}")
