@@ -126,6 +126,8 @@ class LearnedProbe:
 
 def read(probe: Probe, h: Float[Tensor, "M B N"], length: int) -> Int[Tensor, "M L B"]:
     """The tokens that a probe reads from states, ``length`` of them."""
+    if not 1 <= length <= probe.length:
+        raise ValueError(f"length must lie in 1 … {probe.length}, got {length}")
     with torch.no_grad():
         if probe.kind in ("gru", "gru no input"):
             return cells.write(_decoder(probe), h, length)

@@ -179,7 +179,7 @@ def _measures(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]
             "steps": int(run.steps[m]),
             "status": run.status[m],
             "exact": number(exact[m]),
-            "loss": number(run.losses[run.losses[:, m].isfinite().nonzero()[-1:, 0], m].sum()),
+            "loss": number(run.losses[run.losses[:, m].isfinite().nonzero()[-1:, 0], m].mean()),
         }
         | {f"right_{p}": number(at[m, p]) for p in range(at.shape[1])}
         | {f"exact_length_{n}": number(value[m]) for n, value in lengths.items()}
@@ -212,7 +212,7 @@ def _control_columns(model: GRU, run: interventions.LearnedEdit) -> dict[str, li
     changed, whole = run.case.changed, run.right.all(1)[:, None]
     if bool((changed.sum(1) == 1).all()):
         share = (changed & whole).sum(2).double() / changed.sum(2)
-        columns |= {f"exact_changed_{p}": share[:, p].tolist() for p in range(share.shape[1])}
+        columns |= {f"exact_changed_{p}": [*map(number, share[:, p])] for p in range(share.shape[1])}
     return columns
 
 

@@ -222,14 +222,16 @@ def onion_gru(
     variants: Iterable[str] = VARIANTS,
     seeds: Iterable[int] = range(5),
     steps: int = repeat.RECIPE.steps,
+    patience: int = repeat.RECIPE.patience,
     task: TokenRepeat = TokenRepeat(),  # noqa: B008
     recipe: Recipe = repeat.RECIPE,
     **options,
 ) -> Swept:
     """GRUs that repeat tokens (arXiv:2408.10920), with their weights. ``options`` are those of :func:`drive`."""
     device = options.get("device", "cpu")
+    recipe = replace(recipe, steps=steps, patience=patience)
     return drive(
-        _repeaters(hidden, variants, seeds, steps, task, recipe), out,
+        _repeaters(hidden, variants, seeds, task, recipe), out,
         lambda part: _repeat_job(part, train_repeaters, (tuple(part), device)),
         **_REPEAT, **options,
     )  # fmt: skip
@@ -258,6 +260,7 @@ def _studies(
     variants: Iterable[str] = VARIANTS,
     seeds: Iterable[int] = range(5),
     steps: int = interventions.RECIPE.steps,
+    patience: int = interventions.RECIPE.patience,
     gru_steps: int = repeat.RECIPE.steps,
     task: TokenRepeat = TokenRepeat(),  # noqa: B008
     recipe: Recipe = interventions.RECIPE,
@@ -265,16 +268,16 @@ def _studies(
     **options,
 ) -> Swept:
     grus, device = Path(grus).resolve(), options.get("device", "cpu")
-    recipe = replace(recipe, steps=steps)
-    of = _repeaters(hidden, variants, seeds, gru_steps, task, gru_recipe)
+    recipe = replace(recipe, steps=steps, patience=patience)
+    of = _repeaters(hidden, variants, seeds, task, replace(gru_recipe, steps=gru_steps))
     items = [Study(what, kind, gru, recipe) for kind in kinds for gru in of]
     return drive(
         items, out, lambda part: _repeat_job(part, learn, (tuple(part), grus, device)), **_REPEAT, **options,
     )  # fmt: skip
 
 
-def _repeaters(hidden, variants, seeds, steps: int, task: TokenRepeat, recipe: Recipe) -> list[Repeater]:
-    variants, seeds, recipe = list(variants), list(seeds), replace(recipe, steps=steps)
+def _repeaters(hidden, variants, seeds, task: TokenRepeat, recipe: Recipe) -> list[Repeater]:
+    variants, seeds = list(variants), list(seeds)
     wrong = [v for v in variants if v not in VARIANTS]
     if wrong:
         raise ValueError(f"variants must be among {VARIANTS}, got {wrong[0]!r}")
@@ -333,11 +336,19 @@ def _seeds(text: str) -> list[int]:
     raise argparse.ArgumentTypeError(f"expected a number of seeds, first:end, or seeds with commas, got {text!r}")
 
 
-def _at_least_1(text: str) -> int:
-    try:
-        return integer("number", int(text), 1)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}") from None
+def _at_least(minimum: int):
+    """A type for argparse: an integer."""
+
+    def read(text: str) -> int:
+        try:
+            return integer("number", int(text), minimum)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected an integer of at least {minimum}, got {text!r}") from None
+
+    return read
+
+
+_at_least_0, _at_least_1 = _at_least(0), _at_least(1)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -392,6 +403,8 @@ def _add_onions(commands) -> None:
         add("--seeds", type=_seeds, default="5", help="5: 0 … 4; 3:8: 3 … 7; or 3,5,7 (default: 5)")
         most = "at most: a run stops when it is flat"
         add("--steps", type=_at_least_1, default=recipe.steps, help=f"of training, {most} (default: {recipe.steps})")
+        add("--patience", type=_at_least_0, default=recipe.patience,
+            help=f"looks without a gain until a run stops, 0: never (default: {recipe.patience})")  # fmt: skip
         if kinds:
             add("--grus", type=Path, required=True, metavar="DIR", help="the folder that onion-gru wrote")
             add("--kinds", type=_some_of(kinds), default=",".join(kinds), help="default: all")

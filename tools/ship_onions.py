@@ -1,13 +1,16 @@
 """Copy what the book ships of the sweeps over GRUs that repeat tokens: their tables, and a few of the small weights.
 
-    python -m emt_core.sweep onion-gru --hidden 48,64,128,256 --out _build/onion/gru
-    python -m emt_core.sweep onion-interventions --hidden 48,64,128,256 --grus _build/onion/gru --out _build/onion/interventions
-    python -m emt_core.sweep onion-probes --hidden 48,64,128 --grus _build/onion/gru --out _build/onion/probes
+    python -m emt_core.sweep onion-gru --variants autoregressive --seeds 3 --out _build/onion/gru
+    python -m emt_core.sweep onion-gru --hidden 48,64,128 --variants "no input" --seeds 1 --out _build/onion/gru
+    python -m emt_core.sweep onion-gru --hidden 128 --variants autoregressive --seeds 2 --out _build/onion/gru
+    python -m emt_core.sweep onion-gru --hidden 256 --variants autoregressive --seeds 1 --out _build/onion/gru
+    (onion-interventions and onion-probes likewise, with --grus _build/onion/gru; for 128 units --kinds linear,onion of
+    the probes, for 256 --kinds unigram,onion of the edits; and some edits again with --patience 0)
     python tools/ship_onions.py _build/onion
 
-Writes to book/data: onion_gru.csv, onion_interventions.csv, onion_probes.csv; and of the first seed with 48 and 64 units the
-GRUs of both variants and the autoregressive one's edits and probes (gru_…, edit_…, probe_… .safetensors).
-"""  # noqa: E501
+Writes to book/data: onion_gru.csv, onion_interventions.csv, onion_probes.csv; and of the first seed with 48 and 64
+units the GRUs of both variants and the autoregressive one's edits and probes (gru_…, edit_…, probe_… .safetensors).
+"""
 
 import argparse
 import csv
@@ -25,7 +28,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="what holds the sweeps' folders gru, interventions and probes")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "data")
     options = parser.parse_args()
-    commands = [line.strip() for line in __doc__.splitlines() if line.startswith("    python")]
+    command = "see tools/ship_onions.py: " + " ".join(
+        line.strip() for line in __doc__.splitlines() if line[:4] == "    "
+    )
     for name, prefix in FOLDERS.items():
         folder = options.folder / name
         with (folder / "table.csv").open(newline="", encoding="utf8") as file:
@@ -34,7 +39,6 @@ def main() -> None:
         rows.sort(key=lambda r: (int(r["hidden"]), r["autoregressive"] != "true", r.get(kind, ""), int(r["seed"])))
         for row in rows:
             ship(row, kind, folder, prefix, options.out)
-        command = "; ".join([c for c in commands if f"onion-{name} " in c] + commands[-1:])
         write_table(options.out / f"onion_{name}.csv", rows, made_by(rows, command))
         print(f"{len(rows)} rows in {options.out / f'onion_{name}.csv'}")
 
@@ -42,6 +46,8 @@ def main() -> None:
 def ship(row: dict, kind: str | None, folder: Path, prefix: str, out: Path) -> None:
     """The weights of a row, if they are among those that the book ships."""
     ar = row["autoregressive"] == "true"
+    if row["patience"] == "0":  # learned a second time, with all steps
+        return
     if int(row["hidden"]) > 64 or row["seed"] != "0" or (kind and not ar) or row.get(kind, "").startswith("gru"):
         return
     parts = [prefix, *([row[kind]] if kind else []), row["hidden"], "ar" if ar else "ni", row["seed"]]
