@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from emt_core import cells, repeat
-from emt_core.kernels import _compiled, gru
+from emt_core.kernels import compiled, gru
 from emt_core.tasks import Sequences, TokenRepeat
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,7 +90,7 @@ def measure(hidden: int, batch: int, repeats: int) -> list[dict]:
     for _ in range(CORES):
         model = cells.gru_init(hidden, int(TASK.vocabulary), [generator])
         problems.append((model, TASK.sample(batch, [generator])))
-    fast = "torch" if gru.library(_compiled.instruction_set()) is None else _compiled.instruction_set()
+    fast = "torch" if gru.library(compiled.instruction_set()) is None else compiled.instruction_set()
     ways = {
         "torch.nn.GRU, one model at a time": ([TorchModel(*p) for p in problems], False),
         "torch.nn.GRU, one thread a model": ([TorchModel(*p) for p in problems], True),

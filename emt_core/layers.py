@@ -46,7 +46,7 @@ def sizes(layers: Float[Tensor, "M L V N"]) -> Float[Tensor, "M L"]:
 
 
 def overlap(layers: Float[Tensor, "M L V N"]) -> Float[Tensor, "M L L"]:
-    """How far two positions use the same directions: tr(C_p C_q) / (|C_p| |C_q|) of the covariances over tokens. 1: the
+    """How far two positions use the same directions: tr(C_p C_q) / (‖C_p‖ ‖C_q‖) of the covariances over tokens. 1: the
     same directions in the same proportions; 0: orthogonal subspaces."""
     C = torch.einsum("mpvi,mpvj->mpij", layers, layers).flatten(2)
     return _cosines(C)

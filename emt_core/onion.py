@@ -118,13 +118,13 @@ def exact_gamma_bound(embedding: Float[Tensor, "V N"], length: int | None = None
     """The γ up to which peeling reads all sequences right, of any length or of at most ``length`` tokens.
 
     Where token a is to be peeled, the state is e_a + ρ, with ρ = Σ_{k≥1} γ^k e_{s_k} the layers below. b is farther off
-    exactly if ⟨ρ, e_b − e_a⟩ < |e_b − e_a|² / 2. Over all that may follow, the left side reaches (γ + γ² + …) m_ab,
-    m_ab = max_v ⟨e_v, e_b − e_a⟩. With x the least |e_b − e_a|² / (2 m_ab) over pairs with m_ab > 0:
+    exactly if ⟨ρ, e_b − e_a⟩ < ‖e_b − e_a‖² / 2. Over all that may follow, the left side reaches (γ + γ² + …) m_ab,
+    m_ab = max_v ⟨e_v, e_b − e_a⟩. With x the least ‖e_b − e_a‖² / (2 m_ab) over pairs with m_ab > 0:
 
     - any length: γ ≤ x / (1 + x). At the bound every finite ρ stays below it; beyond, some long sequence fails.
     - at most L tokens: γ + … + γ^(L−1) < x; at the bound, two tokens tie. Infinite for L = 1.
 
-    The first is never above 1/2, as m_ab + m_ba ≥ |e_b − e_a|² makes x ≤ 1. Nor above V^(−1/N), unless the embedding is
+    The first is never above 1/2, as m_ab + m_ba ≥ ‖e_b − e_a‖² makes x ≤ 1. Nor above V^(−1/N), unless the embedding is
     flat: all states lie in C, the convex hull of the embedding over 1 − γ, and the V sets e_a + γC, which lie in C,
     must not overlap; a full grid attains it. Both ceilings hold for any linear read-out, as its cells too are convex.
     """

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from emt_core._checks import integer
 from emt_core._files import write_safetensors
-from emt_core._running import ctrl_c_sets, quiet
+from emt_core._running import ctrl_c_sets, one_thread_per_product, quiet
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,10 @@ def optimise(
         run.restore(_read(path, identity))
     stop = threading.Event() if stop is None else stop
     bar = tqdm(total=recipe.steps, initial=run.step, unit="step", desc=name, disable=quiet(progress))
-    with ctrl_c_sets(stop), bar:
+    alone = all(
+        w.device.type == "cpu" for w in weights.values()
+    )  # then bits must not depend on how many cores there are
+    with one_thread_per_product(alone), ctrl_c_sets(stop), bar:
         while run.step < recipe.steps and not run.over() and not stop.is_set():
             run.advance(loss)
             if run.step % recipe.every == 0 or run.step == recipe.steps:

@@ -98,6 +98,12 @@ def _recipe_columns(recipe: Recipe) -> dict:
     return {"most_steps" if name == "steps" else name: value for name, value in asdict(recipe).items()}
 
 
+def group_key(items: Sequence[Repeater] | Sequence[Study], device: str) -> str:
+    """A name for the files of a job: on the CPU its one item's, elsewhere one that names all of them."""
+    first = items[0].key
+    return first if device == "cpu" else f"{first}-x{len(items)}-{_digest({'keys': [item.key for item in items]})}"
+
+
 def weights_file(item: Repeater | Study) -> str:
     return f"weights/{item.key}.safetensors"
 

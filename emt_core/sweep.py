@@ -288,9 +288,8 @@ def _repeat_job(part: list, function: Callable, arguments: tuple) -> jobs.Job:
     first, device = part[0], arguments[-1]
     if device == "cpu" and len(part) > 1:
         raise ValueError(f"group must be 1 on the CPU, where every GRU is trained by itself, got {len(part)}")
-    many = "" if device == "cpu" else f"-x{len(part)}"
     return jobs.Job(
-        key=first.key + many,
+        key=repeat_grids.group_key(part, device),
         function=function,
         arguments=arguments,
         size=len(part) * first.recipe.steps,

@@ -14,7 +14,7 @@ from emt_core import optimise, sweep
 from emt_core.optimise import Recipe
 from emt_core.tasks import TokenRepeat
 
-PAUSE = 0.03
+PAUSE = 0.05
 TASK = TokenRepeat(4, 1, 3)
 STEPS = 25
 RECIPE = Recipe(lr=0.01, batch=8, every=7)

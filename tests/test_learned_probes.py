@@ -155,7 +155,7 @@ def test_what_training_is_told_does_not_reach_back():
 @pytest.fixture(scope="module")
 def gru() -> cells.GRU:
     """Two GRUs that have hardly learned to repeat."""
-    recipe = Recipe(steps=40, lr=0.05, batch=16, every=40, patience=0)
+    recipe = Recipe(steps=20, lr=0.05, batch=16, every=20, patience=0)
     return repeat.fit(TASK, hidden=8, seeds=[0, 1], recipe=recipe, progress=False).model
 
 

@@ -295,6 +295,14 @@ def test_keys_name_everything_that_decides_the_numbers():
     assert studies[0].without_seed == replace(studies[0], gru=replace(gru, seed=3)).without_seed
 
 
+def test_groups_of_other_items_have_other_files():
+    gru = Repeater(6, True, 0, TASK, RECIPE)
+    assert repeat_grids.group_key([gru], "cpu") == gru.key
+    groups = [[gru], *([gru, *(replace(gru, seed=s) for s in more)] for more in ([1, 2], [1, 3], [1]))]
+    keys = [repeat_grids.group_key(group, "cuda") for group in groups]
+    assert len({gru.key, *keys}) == 5 and all(key.startswith(gru.key) for key in keys)
+
+
 def test_wrong_options_are_named(grus, tmp_path, thread):
     for function, options, message in [
         (sweep.onion_gru, dict(hidden=[0]), "^hidden must be at least 1, got 0"),

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from emt_core.kernels._compiled import INT, POINTER, Workspace, instruction_set, load
+from emt_core.kernels.compiled import INT, POINTER, Workspace, instruction_set, load
 
 KEPT = 8  # pieces of memory kept for later passes
 _lock = threading.Lock()

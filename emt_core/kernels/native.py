@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from emt_core.cells import Elman
-from emt_core.kernels._compiled import DOUBLE, INT, POINTER, Workspace, instruction_set, load
 from emt_core.kernels.batched import BETA1, BETA2, EPSILON
+from emt_core.kernels.compiled import DOUBLE, INT, POINTER, Workspace, instruction_set, load
 from emt_core.kernels.reference import check
 
 
