@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,3 +46,11 @@ def write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str
 def save_file(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     # not safetensors' own save_file: its later versions write to a .tmp name of their own, which a kill leaves behind
     path.write_bytes(save(tensors, metadata))
+
+
+def digest(*tensors: Tensor) -> str:
+    """A short name for these numbers: other numbers have another one."""
+    numbers = hashlib.sha256()
+    for tensor in tensors:
+        numbers.update(tensor.detach().cpu().numpy().tobytes())
+    return numbers.hexdigest()[:16]

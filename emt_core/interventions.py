@@ -7,7 +7,8 @@ the edited window of the sequence.
 
 Second half: edits that are learned on a frozen GRU that repeats tokens (arXiv:2408.10920, its interventions). All
 ask: from the state of a *corrupted* sequence, change the state so that the *original* is written. :func:`fit` learns
-one, :func:`edited` applies it to such a case, :func:`exchange` and :func:`replace_token` to any states.
+one, :func:`edited` applies it to such a case (:mod:`emt_core.cases`), :func:`exchange` and :func:`replace_token` to
+any states.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from emt_core import cells, repeat
+from emt_core import cases, cells, repeat
 from emt_core._checks import integer
+from emt_core._files import digest
+from emt_core.cases import KINDS, Case
 from emt_core.cells import GRU, Elman
 from emt_core.memories import VariableMemories
 from emt_core.optimise import Optimised, Recipe, Weights, optimise
@@ -166,7 +169,6 @@ def agreement(
 
 # --- learned edits of a GRU that repeats tokens -----------------------------------------------------------------------
 
-KINDS = ("unigram", "bigram", "onion")
 RECIPE = Recipe(steps=60_000, patience=5, least=10_000)
 TOWARDS_NONE = 0.001  # loss per coordinate that a linear edit assigns to a variable
 
@@ -227,63 +229,12 @@ def magnitudes(edit: OnionEdit, length: int) -> Float[Tensor, "M L N"]:
     return torch.stack(at, dim=1)
 
 
-@dataclass(frozen=True)
-class Case:
-    """What an edit is asked: ``corrupted`` sequences whose states are to be changed so that ``original`` ones are
-    written. A linear edit takes coordinates from the states of ``source``. ``changed`` (M, L, B): where they differ."""
-
-    original: Sequences
-    corrupted: Sequences
-    source: Sequences
-    changed: Bool[Tensor, "M L B"]
-
-
-def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequence[torch.Generator]) -> Case:
-    """A case for each sequence, drawn at random.
-
-    "unigram": sequence b and its partner, half a batch away, have swapped half of their positions, rounded down; each
-    is the other's source. "bigram": one position holds another token; the source has the original's tokens there and
-    beside it, and random ones elsewhere. "onion": one position holds another token. Linear edits want one length.
-
-    Raises:
-        ValueError: an unknown kind, sequences of several lengths for a linear edit, or an odd number of them to swap.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
-    original = original.expand(len(generators))
-    tokens, lengths = original.tokens, original.lengths
-    _, length, batch = tokens.shape
-    if kind != "onion" and not bool((lengths == length).all()):
-        raise ValueError(f"original must hold sequences of length {length} alone for {kind!r}, got shorter ones too")
-    if kind == "unigram":
-        if batch % 2:
-            raise ValueError(f"original must hold an even number of sequences to swap, got {batch}")
-        order = torch.stack(
-            [torch.rand(length, batch // 2, generator=g, device=g.device).argsort(0) for g in generators]
-        )
-        changed = (order < length // 2).repeat(1, 1, 2)
-        corrupted = Sequences(torch.where(changed, tokens.roll(batch // 2, 2), tokens), lengths)
-        return Case(original, corrupted, Sequences(corrupted.tokens.roll(batch // 2, 2), lengths), changed)
-    places = torch.arange(length, device=tokens.device)[:, None]
-    draws = [{"generator": g, "device": g.device} for g in generators]
-    at = torch.stack([(torch.rand(batch, **d) * n).long() for d, n in zip(draws, lengths, strict=True)])
-    # 1 … V − 1 places further on, so that it is another token
-    shift = torch.stack([torch.randint(1, vocabulary, (batch,), **d) for d in draws])
-    changed = places == at[:, None]
-    corrupted = Sequences(torch.where(changed, (tokens + shift[:, None]) % vocabulary, tokens), lengths)
-    if kind == "onion":
-        return Case(original, corrupted, corrupted, changed)
-    elsewhere = torch.stack([torch.randint(vocabulary, (length, batch), **d) for d in draws])
-    near = (places - at[:, None]).abs() <= 1
-    return Case(original, corrupted, Sequences(torch.where(near, tokens, elsewhere), lengths), changed)
-
-
 def edited(edit: LinearEdit | OnionEdit, model: GRU, case: Case) -> Float[Tensor, "M B N"]:
     """The states of the case's corrupted sequences, edited so as to write the original ones."""
     h = cells.encode(model, case.corrupted)
     if isinstance(edit, OnionEdit):
-        return replace_token(edit, h, *_replacement(case))
-    return exchange(edit, h, _source(edit.kind, model, case, h), _variables(edit.kind, case.changed))
+        return replace_token(edit, h, *cases.replacement(case))
+    return exchange(edit, h, _source(edit.kind, model, case, h), cases.variables(edit.kind, case.changed))
 
 
 def controls(
@@ -335,16 +286,16 @@ def fit(
     generators = [torch.Generator(device).manual_seed(integer("seeds", s, 0)) for s in seeds]
     validation = (task.validation() if validation is None else validation).to(device)
     length = None if kind == "onion" else task.longest
-    judged = validation if length is None else longest(validation, length)
-    case = corrupt(kind, judged.expand(model.models), model.vocabulary, _fresh(model.models, device))
+    judged = validation if length is None else cases.longest(validation, length)
+    case = cases.corrupt(kind, judged.expand(model.models), model.vocabulary, _fresh(model.models, device))
     few = case
     if length is None:
-        few = corrupt(kind, repeat.spread(judged, repeat.LOOK), model.vocabulary, _fresh(model.models, device))
+        few = cases.corrupt(kind, repeat.spread(judged, repeat.LOOK), model.vocabulary, _fresh(model.models, device))
     start, use, finish = _parts(kind, model, task, generators)
 
     def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
         batch = task.sample(recipe.batch, generators, validation, length)
-        states, pressure = use(weights, corrupt(kind, batch, model.vocabulary, generators), generators)
+        states, pressure = use(weights, cases.corrupt(kind, batch, model.vocabulary, generators), generators)
         return repeat.cross_entropy(cells.logits(model, states, batch), batch) + pressure
 
     def score(weights: Weights) -> Tensor:
@@ -353,20 +304,13 @@ def fit(
 
     run = optimise(
         start, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
-        identity=f"{kind} {task} {list(seeds)} {recipe}", name=f"{kind} edit of N = {model.hidden}",
+        identity=f"{kind} {task} {list(seeds)} {recipe} {model.autoregressive} {digest(*model.weights.values())}",
+        name=f"{kind} edit of N = {model.hidden}",
     )  # fmt: skip
     with torch.no_grad():
         edit = finish(run.weights)
         right = repeat.repeats(model, case.original, edited(edit, model, case))
     return LearnedEdit(edit, case, right, right.all(1).double().mean(1).cpu(), run)
-
-
-def longest(sequences: Sequences, length: int) -> Sequences:
-    """Those of one length, an even number of them."""
-    chosen = (sequences.lengths == length).all(0).nonzero()[:, 0]
-    if len(chosen) < 2:
-        raise ValueError(f"sequences must hold at least 2 of length {length}, got {len(chosen)}")
-    return sequences[chosen[: len(chosen) // 2 * 2]]
 
 
 def _fresh(models: int, device: torch.device) -> list[torch.Generator]:
@@ -395,7 +339,7 @@ def _parts(
         def use(weights: Weights, case: Case, _) -> tuple[Tensor, float]:
             with torch.no_grad():
                 h = cells.encode(model, case.corrupted)
-            return replace_token(OnionEdit(**weights), h, *_replacement(case)), 0.0
+            return replace_token(OnionEdit(**weights), h, *cases.replacement(case)), 0.0
 
         return start, use, lambda weights: OnionEdit(**{name: w.detach().clone() for name, w in weights.items()})
 
@@ -412,7 +356,7 @@ def _parts(
         soft = torch.softmax(weights["logits"] + gumbel, dim=2)
         hard = torch.nn.functional.one_hot(soft.argmax(2), variables + 1).to(soft.dtype) + soft - soft.detach()
         states = _exchange(
-            _orthogonal(weights["skew"]), hard[:, :, :variables].mT, h, source, _variables(kind, case.changed)
+            _orthogonal(weights["skew"]), hard[:, :, :variables].mT, h, source, cases.variables(kind, case.changed)
         )
         return states, TOWARDS_NONE * torch.softmax(weights["logits"], 2)[:, :, :variables].sum((1, 2))
 
@@ -438,19 +382,6 @@ def _exchange(rotation: Tensor, belongs: Tensor, h: Tensor, source: Tensor, vari
 def _source(kind: str, model: GRU, case: Case, h: Tensor) -> Tensor:
     """The states of ``case.source``; partners need not be read twice."""
     return h.roll(h.shape[1] // 2, 1) if kind == "unigram" else cells.encode(model, case.source)
-
-
-def _variables(kind: str, changed: Bool[Tensor, "M L B"]) -> Bool[Tensor, "M B K"]:
-    """The variables that hold a changed position."""
-    changed = changed.transpose(1, 2)
-    return changed if kind == "unigram" else changed[..., 1:] | changed[..., :-1]
-
-
-def _replacement(case: Case) -> tuple[Tensor, Tensor, Tensor]:
-    """Position, token that is there, token that should be."""
-    at = case.changed.int().argmax(1)
-    old, new = (s.tokens.gather(1, at[:, None])[:, 0] for s in (case.corrupted, case.original))
-    return at, old, new
 
 
 def rows(table: Float[Tensor, "M K N"], chosen: Int[Tensor, "M B"]) -> Float[Tensor, "M B N"]:

@@ -18,12 +18,14 @@ from torch import Tensor
 
 from emt_core import cells, interventions, repeat
 from emt_core._checks import integer
+from emt_core._files import digest
 from emt_core.cells import GRU
 from emt_core.optimise import Optimised, Recipe, Weights, optimise
 from emt_core.tasks import Sequences, TokenRepeat
 
 KINDS = ("linear", "mlp", "onion", "gru", "gru no input")
 RECIPE = Recipe(steps=60_000, patience=5, least=10_000)
+APART = 1_000_000  # between the seed of a GRU and that of a GRU that reads it
 
 
 def sign_probe(
@@ -194,7 +196,8 @@ def fit(
 
     run = optimise(
         start, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
-        identity=f"{kind} {task} {list(seeds)} {recipe}", name=f"{kind} probe of N = {model.hidden}",
+        identity=f"{kind} {task} {list(seeds)} {recipe} {model.autoregressive} {digest(*model.weights.values())}",
+        name=f"{kind} probe of N = {model.hidden}",
     )  # fmt: skip
     found = right(run.weights, validation)
     return LearnedProbe(
@@ -206,7 +209,9 @@ def _start(kind: str, model: GRU, length: int, generators: Sequence[torch.Genera
     """Drawn as PyTorch draws its modules; the onion's scales start at γ = 0.9, β = 0.1, g = 1, b = 0."""
     models, hidden, vocabulary = model.models, model.hidden, model.vocabulary
     if kind in ("gru", "gru no input"):
-        return cells.gru_init(hidden, vocabulary, generators).weights
+        # not where the GRU of the same seed started: from there it might only learn to be that GRU again
+        apart = [torch.Generator(g.device).manual_seed(g.initial_seed() + APART) for g in generators]
+        return cells.gru_init(hidden, vocabulary, apart).weights
 
     def uniform(*shape: int) -> Tensor:
         bound = hidden**-0.5

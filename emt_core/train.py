@@ -11,7 +11,6 @@ for bit, and a run that was interrupted and resumed equals one that was not.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -29,7 +28,7 @@ from tqdm.auto import tqdm
 
 from emt_core import cells
 from emt_core._checks import integer
-from emt_core._files import write_safetensors
+from emt_core._files import digest, write_safetensors
 from emt_core._running import ctrl_c_sets, one_thread_per_product, quiet, throttled
 from emt_core.cells import Elman
 from emt_core.kernels import fastest
@@ -171,7 +170,7 @@ class _Group:
         for name in ("weights", "moment1", "moment2"):
             setattr(self, name, tensors[name].to(device))
         for generator, state in zip(self.generators, tensors["generators"], strict=True):
-            generator.set_state(state)
+            generator.set_state(state.clone())  # of a view torch reads other bytes
         steps, self.level, self.diverged = tensors["progress"].T.tolist()
         self.step = steps[0]
         for key, value in tensors.items():
@@ -238,7 +237,7 @@ def fit(
     identity = json.dumps(
         {"triple": task.triple, "history": task.history, "dim": task.dim}
         | {k: v for k, v in config.items() if k != "steps"}
-        | ({} if start is None else {"start": [_digest(group.weights) for group in groups]}),
+        | ({} if start is None else {"start": [digest(group.weights) for group in groups]}),
         sort_keys=True,
     )
     if path is not None and path.exists():
@@ -305,10 +304,6 @@ def _check_start(start: Elman, models: int, hidden: int, dim: int) -> None:
         raise ValueError(f"start must have activation 'tanh', got {start.activation!r}")
     if not all(w.isfinite().all() for w in (start.W_uh, start.W_hh, start.W_r)):
         raise ValueError("start must have finite weights, got NaN or infinity")
-
-
-def _digest(weights: Tensor) -> str:
-    return hashlib.sha256(weights.cpu().numpy().tobytes()).hexdigest()[:16]
 
 
 def _checked(arguments: dict) -> dict:

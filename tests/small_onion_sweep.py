@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from emt_core import optimise, sweep
+from emt_core import command_line, optimise, sweep
 from emt_core.optimise import Recipe
 from emt_core.tasks import TokenRepeat
 
@@ -32,4 +32,4 @@ if __name__ in ("__main__", "__mp_main__"):  # not where a test imports this fil
 
 if __name__ == "__main__":
     one = functools.partial(sweep.onion_gru, workers=1, **(SETTINGS | dict(variants=["autoregressive"], seeds=[0])))
-    sys.exit(sweep.run_command(one, dict(out=Path(sys.argv[1]))))
+    sys.exit(command_line.run_command(one, dict(out=Path(sys.argv[1]))))

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from emt_core import sweep
+from emt_core import command_line, sweep
 from emt_core.tasks import VariableBinding
 
 PAUSE = 0.006
@@ -42,5 +42,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
-    sweep.add_options(parser)
-    sys.exit(sweep.run_command(small, vars(parser.parse_args())))
+    command_line.add_options(parser)
+    sys.exit(command_line.run_command(small, vars(parser.parse_args())))

@@ -306,6 +306,12 @@ def test_memory_is_used_again_and_not_hoarded(monkeypatch):
     many = [gru._Lease(100) for _ in range(gru.KEPT + 5)]
     del many, second
     assert len(gru._Lease._free) <= gru.KEPT
+    monkeypatch.setattr(gru._Lease, "_free", [])
+    large, small = gru._Lease(gru.LARGEST), gru._Lease(gru.LARGEST - 16)
+    del large
+    assert gru._Lease._free == []
+    del small
+    assert [x.numel() for x in gru._Lease._free] == [gru.LARGEST]
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------

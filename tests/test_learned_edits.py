@@ -4,13 +4,15 @@ import itertools
 import logging
 import math
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
 from oracles import SHAPE_ERRORS, generators, same_bits
 
-from emt_core import cells, interventions, repeat
-from emt_core.interventions import LinearEdit, OnionEdit, corrupt, edited, exchange, replace_token
+from emt_core import cases, cells, interventions, repeat
+from emt_core.cases import corrupt
+from emt_core.interventions import LinearEdit, OnionEdit, edited, exchange, replace_token
 from emt_core.optimise import Recipe
 from emt_core.tasks import Sequences, TokenRepeat
 
@@ -414,6 +416,8 @@ def test_interrupted_and_resumed_is_uninterrupted(kind, gru, tmp_path, monkeypat
     assert same_bits(resumed.training.losses, whole.training.losses) and torch.equal(resumed.right, whole.right)
     with pytest.raises(ValueError, match="is of another run"):
         learn(kind, gru, steps=13, **options)
+    with pytest.raises(ValueError, match="is of another run"):
+        learn(kind, replace(gru, b_o=gru.b_o + 1), **options)
 
 
 def test_cayleys_map_gives_rotations():
@@ -459,8 +463,8 @@ def test_wrong_arguments_are_named(gru):
 
 def test_too_few_of_the_longest_sequences_are_an_error(gru):
     some = TINY.validation(1000, share=0.4)
-    assert (interventions.longest(some, 3).lengths == 3).all()
-    assert interventions.longest(some, 3).tokens.shape[2] == 10
+    assert (cases.longest(some, 3).lengths == 3).all()
+    assert cases.longest(some, 3).tokens.shape[2] == 10
     short = some[(some.lengths[0] < 3).nonzero()[:, 0]]
     with pytest.raises(ValueError, match=r"^sequences must hold at least 2 of length 3, got 0"):
         interventions.fit("unigram", gru, TINY, seeds=[0, 1], validation=short, progress=False)

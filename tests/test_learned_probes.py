@@ -3,6 +3,7 @@
 import itertools
 import logging
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -242,6 +243,20 @@ def test_interrupted_and_resumed_is_uninterrupted(kind, gru, tmp_path, monkeypat
     assert same_bits(resumed.training.losses, whole.training.losses) and torch.equal(resumed.right, whole.right)
     with pytest.raises(ValueError, match="is of another run"):
         learn(kind, gru, steps=13, **options)
+    with pytest.raises(ValueError, match="is of another run"):
+        learn(kind, replace(gru, b_o=gru.b_o + 1), **options)
+
+
+@pytest.mark.parametrize("kind", ["gru", "gru no input"])
+def test_a_gru_that_reads_does_not_start_as_the_gru_of_its_seed(kind, gru):
+    studied = cells.gru_init(gru.hidden, gru.vocabulary, generators(0, 1)).weights
+    start, again = (probes._start(kind, gru, L, generators(0, 1)) for _ in range(2))
+    assert all(same_bits(start[name], again[name]) for name in start)
+    for name, w in studied.items():
+        apart = (start[name] - w).flatten(1)
+        assert (apart != 0).double().mean() > 0.99
+        together = torch.stack([start[name].flatten(), w.flatten()])
+        assert torch.corrcoef(together)[0, 1].abs() < 5 / w.numel() ** 0.5  # five standard errors of no correlation
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------

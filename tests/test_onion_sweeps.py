@@ -21,7 +21,7 @@ import torch
 from oracles import SHAPE_ERRORS, same_bits
 from small_onion_sweep import RECIPE, SETTINGS, STEPS, TASK
 
-from emt_core import cells, interventions, probes, repeat, repeat_grids, sweep
+from emt_core import cells, command_line, interventions, probes, repeat, repeat_grids, sweep
 from emt_core.optimise import Recipe, steps_done
 from emt_core.repeat_grids import Repeater, Study
 from emt_core.tasks import TokenRepeat
@@ -252,7 +252,7 @@ def test_without_trained_grus_it_says_what_to_run(function, grus, tmp_path, thre
     for where, given in ((tmp_path / "nowhere", OF_GRUS), (grus, OF_GRUS | {"gru_steps": STEPS + 1})):
         options = dict(grus=where, kinds=["onion"], executor=thread, progress=False, **(SETTINGS | ONE | given))
         options["out"] = tmp_path / where.name
-        assert sweep.run_command(function, options) == 1
+        assert command_line.run_command(function, options) == 1
         said = capsys.readouterr()
         assert f"no trained GRU at {where}/weights/gru-N6-ar-s0-" in said.err
         assert f"run onion-gru with --out {where} and the same sizes, variants, seeds and steps first" in said.err
@@ -341,7 +341,7 @@ def test_wrong_options_are_named(grus, tmp_path, thread):
 def test_the_command_names_what_is_wrong(option, expected, capsys):
     name, _, got = option.partition("=")
     with pytest.raises(SystemExit) as status:
-        sweep.main(["onion-interventions", "--out", "x", "--grus", "y", option])
+        command_line.main(["onion-interventions", "--out", "x", "--grus", "y", option])
     assert status.value.code == 2
     assert f"argument {name}: expected {expected}, got {got!r}" in capsys.readouterr().err
 
@@ -352,7 +352,7 @@ def test_the_command_names_what_is_wrong(option, expected, capsys):
 )
 def test_the_command_says_what_is_missing_or_too_much(arguments, said, capsys):
     with pytest.raises(SystemExit) as status:
-        sweep.main(arguments.split())
+        command_line.main(arguments.split())
     assert status.value.code == 2 and said in capsys.readouterr().err
 
 
@@ -370,13 +370,13 @@ def asked(monkeypatch) -> dict:
 
 
 def test_the_defaults_are_the_papers_task_and_recipe(asked, capsys):
-    assert sweep.main(["onion-gru", "--out", "x"]) == 0
+    assert command_line.main(["onion-gru", "--out", "x"]) == 0
     grid = itertools.product((48, 64), (True, False), range(5))
     assert [(i.hidden, i.autoregressive, i.seed) for i in asked["items"]] == list(grid)
     assert {(i.task, i.recipe) for i in asked["items"]} == {(TokenRepeat(), Recipe())}
     grus = asked["items"]
     for name, kinds in (("interventions", interventions.KINDS), ("probes", probes.KINDS)):
-        assert sweep.main([f"onion-{name}", "--out", "x", "--grus", "y"]) == 0
+        assert command_line.main([f"onion-{name}", "--out", "x", "--grus", "y"]) == 0
         items = asked["items"]
         assert [(i.kind, i.gru) for i in items] == list(itertools.product(kinds, grus))
         assert {i.recipe for i in items} == {interventions.RECIPE} == {probes.RECIPE}
@@ -389,32 +389,31 @@ def test_the_defaults_are_the_papers_task_and_recipe(asked, capsys):
 
 
 def test_the_command_line_is_the_functions_arguments(asked, capsys):
-    command = [
-        "onion-probes",
-        "--out",
-        "x",
-        "--grus",
-        "y",
-        "--hidden",
-        "4,8",
-        "--variants",
-        "no input",
-        "--seeds",
-        "2:4",
-    ]
-    command += ["--steps", "9", "--gru-steps", "7", "--kinds", "mlp,gru no input", "--workers", "3", "--group", "1"]
-    assert sweep.main(command) == 0
-    grus = [Repeater(N, False, seed, TokenRepeat(), Recipe(steps=7)) for N in (4, 8) for seed in (2, 3)]
-    recipe = replace(probes.RECIPE, steps=9)
+    command = "onion-probes --out x --grus y --hidden 4,8 --seeds 2:4 --steps 9 --patience 2 --gru-steps 7"
+    command += " --gru-patience 0 --workers 3 --group 1"
+    assert command_line.main([*command.split(), "--variants", "no input", "--kinds", "mlp,gru no input"]) == 0
+    gru_recipe = Recipe(steps=7, patience=0)
+    grus = [Repeater(N, False, seed, TokenRepeat(), gru_recipe) for N in (4, 8) for seed in (2, 3)]
+    recipe = replace(probes.RECIPE, steps=9, patience=2)
     assert asked["items"] == [Study("probe", kind, gru, recipe) for kind in ("mlp", "gru no input") for gru in grus]
     given = {name: asked[name] for name in ("out", "device", "workers", "group", "scheduler")}
     assert given == dict(out=Path("x"), device="cpu", workers=3, group=1, scheduler=None)
 
 
+def test_a_recipe_is_taken_as_it_is_given(asked):
+    own = Recipe(steps=11, patience=3, batch=8)
+    sweep.onion_gru("x", recipe=own)
+    assert {i.recipe for i in asked["items"]} == {own}
+    sweep.onion_gru("x", recipe=own, patience=0)
+    assert {i.recipe for i in asked["items"]} == {replace(own, patience=0)}
+    sweep.onion_interventions("x", grus="y", recipe=own, steps=5, gru_recipe=replace(own, steps=7))
+    assert {(i.recipe.steps, i.gru.recipe.steps, i.gru.recipe.batch) for i in asked["items"]} == {(5, 7, 8)}
+
+
 @pytest.mark.parametrize("name", ["onion-gru", "onion-interventions", "onion-probes"])
 def test_help_says_the_defaults(name, capsys):
     with pytest.raises(SystemExit) as status:
-        sweep.main([name, "--help"])
+        command_line.main([name, "--help"])
     text = capsys.readouterr().out
     assert status.value.code == 0
     assert all(

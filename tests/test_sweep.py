@@ -24,7 +24,7 @@ import small_sweep
 import torch
 from small_sweep import RECIPE, TASK, models
 
-from emt_core import cells, circuit, grids, spectrum, sweep, train
+from emt_core import cells, circuit, command_line, grids, spectrum, sweep, train
 from emt_core.grids import Model
 from emt_core.tasks import PAPER_TRIPLES, VariableBinding
 
@@ -336,7 +336,7 @@ def test_a_file_that_is_cut_off_while_it_is_written_leaves_the_old_one(tmp_path,
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
     try:
-        status = sweep.run_command(lambda out: go(models(), out, thread, checkpoint_every=10), {"out": tmp_path})
+        status = command_line.run_command(lambda out: go(models(), out, thread, checkpoint_every=10), {"out": tmp_path})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert status == 1
@@ -349,7 +349,7 @@ def test_a_file_that_is_cut_off_while_it_is_written_leaves_the_old_one(tmp_path,
 
 def test_an_unwritable_folder_is_an_error_with_its_path(tmp_path, thread, capsys):
     (tmp_path / "file").write_text("not a folder", encoding="utf8")
-    assert sweep.run_command(lambda out: go(models(), out, thread), {"out": tmp_path / "file"}) == 1
+    assert command_line.run_command(lambda out: go(models(), out, thread), {"out": tmp_path / "file"}) == 1
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
@@ -474,7 +474,7 @@ def test_ctrl_c_loses_nothing_and_a_second_sweep_is_refused(tmp_path, thread, un
     process.wait_for_work(2)
     workers = process.workers()
     assert len(workers) == 2
-    assert sweep.run_command(lambda out: go(models(), out, thread), {"out": tmp_path}) == 1
+    assert command_line.run_command(lambda out: go(models(), out, thread), {"out": tmp_path}) == 1
     assert f"another run is at work in {tmp_path}" in capsys.readouterr().err
     if whom == "parent":
         process.popen.send_signal(signal.SIGINT)
@@ -532,7 +532,7 @@ def test_a_worker_of_a_dask_cluster_is_lost(tmp_path, thread):
 
 def test_another_cell_fails_and_says_so(tmp_path, thread, capsys):
     grid = models(seeds=1, steps=10, cell="gru") + models(seeds=1, steps=10)
-    assert sweep.run_command(lambda out: go(grid, out, thread), {"out": tmp_path}) == 1
+    assert command_line.run_command(lambda out: go(grid, out, thread), {"out": tmp_path}) == 1
     said = capsys.readouterr()
     assert "cell must be 'elman', got 'gru'" in said.err
     assert "2 rows in" in said.out and "2 missing, 2 jobs failed" in said.out
@@ -574,7 +574,7 @@ def test_wrong_options_are_named(tmp_path, thread):
 @pytest.mark.parametrize("arguments, said", [("", "SWEEP"), ("table2 --out x", "table2"), ("table1", "--out")])
 def test_the_command_says_what_is_missing(arguments, said, capsys):
     with pytest.raises(SystemExit) as status:
-        sweep.main(arguments.split())
+        command_line.main(arguments.split())
     assert status.value.code == 2 and said in capsys.readouterr().err
 
 
@@ -600,7 +600,7 @@ def test_the_command_says_what_is_missing(arguments, said, capsys):
 def test_the_command_names_what_is_wrong(option, expected, capsys):
     name, _, got = option.partition("=")
     with pytest.raises(SystemExit) as status:
-        sweep.main(["table1", "--out", "x", option])
+        command_line.main(["table1", "--out", "x", option])
     assert status.value.code == 2
     assert f"argument {name}: expected {expected}, got {got!r}" in capsys.readouterr().err
 
@@ -617,7 +617,7 @@ def test_the_command_line_is_the_functions_arguments(text, seeds, monkeypatch, c
 
     monkeypatch.setattr(sweep, "sweep", nothing)
     command = f"table1 --out x --seeds {text} --hidden 4,8 --l2 0.1 --threshold 0.5 --tasks 1,3 --steps 7 --group 2"
-    assert sweep.main([*command.split(), "--weights", "--checkpoint-every", "9", "--workers", "3"]) == 0
+    assert command_line.main([*command.split(), "--weights", "--checkpoint-every", "9", "--workers", "3"]) == 0
     grid = asked.pop("grid")
     assert [m.seed for m in grid[: len(seeds)]] == seeds and {m.steps for m in grid} == {7}
     assert {(m.triple, m.hidden, m.l2, m.threshold) for m in grid} == {
@@ -631,7 +631,7 @@ def test_the_command_line_is_the_functions_arguments(text, seeds, monkeypatch, c
 
 def test_help_says_the_defaults(capsys):
     with pytest.raises(SystemExit) as status:
-        sweep.main(["table1", "--help"])
+        command_line.main(["table1", "--help"])
     text = capsys.readouterr().out
     assert status.value.code == 0
     assert all(f"default: {value}" in text for value in ("20)", "64,128", "0,0.001", "0.9,0.98", "20000", "500", "cpu"))
@@ -641,5 +641,7 @@ def test_a_scheduler_that_does_not_answer_is_an_error(tmp_path, monkeypatch, cap
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(distributed, "Client", lambda address: distributed.client.Client(address, timeout=1))
     out = str(tmp_path)
-    status = sweep.main(["table1", "--seeds", "1", "--tasks", "0", "--scheduler", "tcp://127.0.0.1:1", "--out", out])
+    status = command_line.main(
+        ["table1", "--seeds", "1", "--tasks", "0", "--scheduler", "tcp://127.0.0.1:1", "--out", out]
+    )
     assert status == 1 and "127.0.0.1:1" in capsys.readouterr().err

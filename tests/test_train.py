@@ -167,6 +167,19 @@ def test_models_that_share_one_product_train_as_they_do_alone():
     assert group.weights.isfinite().all()
 
 
+def test_models_that_share_one_product_resume_together():
+    config = dict(cell="elman", seeds=[3, 1, 2], hidden=7, steps=20, batch=5, every=1, clip=1.0, snapshots=[])
+    config |= dict(lr=[1e-3] * 3, l2=[0.0] * 3, threshold=[0.6] * 3, horizons=[3, 4])
+    whole, first, second = (train._Group([0, 1, 2], config["seeds"], TASK, config, "cpu") for _ in range(3))
+    for group, goal in ((whole, 20), (first, 9)):
+        group.record_at(1, 20)
+        group.advance(goal, threading.Event(), lambda n: None)
+    second.restore({name: x.clone() for name, x in first.tensors().items()})
+    second.record_at(1, 20)
+    second.advance(20, threading.Event(), lambda n: None)
+    assert all(same_bits(x, second.tensors()[name]) for name, x in whole.tensors().items())
+
+
 def test_training_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     fit(TASK, **SMALL, steps=3)

@@ -20,7 +20,8 @@ from torch.autograd.function import once_differentiable
 
 from emt_core.kernels.compiled import INT, POINTER, Workspace, instruction_set, load
 
-KEPT = 8  # pieces of memory kept for later passes
+KEPT = 8  # pieces of memory kept for later passes,
+LARGEST = 2**24  # floats, 64 MiB: larger ones, from single passes over much data, are not
 _lock = threading.Lock()
 
 
@@ -148,6 +149,8 @@ class _Lease:
         return (self._floats.data_ptr() + 63) // 64 * 64 + 4 * offset
 
     def __del__(self) -> None:
+        if self._floats.numel() > LARGEST:
+            return
         if _lock.acquire(blocking=False):  # the collector may call this anywhere, even while the lock is held
             self._free.append(self._floats)
             del self._free[:-KEPT]
