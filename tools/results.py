@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from emt_core import train
+from emt_core.optimise import Optimised
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,7 +29,7 @@ def provenance(command: str) -> dict[str, str]:
     }
 
 
-def stop_if_interrupted(run: train.Run) -> None:
+def stop_if_interrupted(run: train.Run | Optimised) -> None:
     """Ctrl-C left a checkpoint and no result: nothing is written."""
     if any(s.startswith("interrupted") for s in run.status):
         sys.exit("interrupted; the same command goes on from here")
