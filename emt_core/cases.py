@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from emt_core.tasks import Sequences
@@ -17,7 +17,8 @@ KINDS = ("unigram", "bigram", "onion")  # of edits: see emt_core.interventions
 @dataclass(frozen=True)
 class Case:
     """What an edit is asked: ``corrupted`` sequences whose states are to be changed so that ``original`` ones are
-    written. A linear edit takes coordinates from the states of ``source``. ``changed`` (M, L, B): where they differ."""
+    written. A linear edit takes coordinates from the states of ``source``. ``changed`` (M, L, B): which
+    positions were replaced."""
 
     original: Sequences
     corrupted: Sequences
@@ -67,20 +68,24 @@ def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequenc
 
 
 def variables(kind: str, changed: Bool[Tensor, "M L B"]) -> Bool[Tensor, "M B K"]:
-    """The variables that hold a changed position."""
+    """The variables of a linear edit, "unigram" or "bigram", that hold a changed position."""
+    if kind not in KINDS[:2]:
+        raise ValueError(f"kind must be one of {KINDS[:2]}, got {kind!r}")
     changed = changed.transpose(1, 2)
     return changed if kind == "unigram" else changed[..., 1:] | changed[..., :-1]
 
 
-def replacement(case: Case) -> tuple[Tensor, Tensor, Tensor]:
-    """Position, token that is there, token that should be."""
+def replacement(case: Case) -> tuple[Int[Tensor, "M B"], Int[Tensor, "M B"], Int[Tensor, "M B"]]:
+    """Position, token that is there, token that should be: of cases in which one position of each was changed."""
+    if not bool((case.changed.sum(1) == 1).all()):
+        raise ValueError("case must have one changed position in each sequence, got others")
     at = case.changed.int().argmax(1)
     old, new = (s.tokens.gather(1, at[:, None])[:, 0] for s in (case.corrupted, case.original))
     return at, old, new
 
 
-def longest(sequences: Sequences, length: int) -> Sequences:
-    """Those of one length, an even number of them."""
+def of_length(sequences: Sequences, length: int) -> Sequences:
+    """Those of this length, an even number of them."""
     chosen = (sequences.lengths == length).all(0).nonzero()[:, 0]
     if len(chosen) < 2:
         raise ValueError(f"sequences must hold at least 2 of length {length}, got {len(chosen)}")

@@ -96,13 +96,15 @@ class _Table:
         self.out, self.items, self.identity = out, items, identity
         self.rows: dict[Hashable, dict] = {}
         self.written = 0.0
-        for key, rows in jobs.results(out).items():
-            self.keep(key, rows)
+        found = jobs.results(out)
+        latest_last = sorted(found, key=lambda key: (out / "rows" / f"{key}.json").stat().st_mtime_ns)
+        for key in [*found, *latest_last]:  # rows stand in the order of names, and the latest of an item counts
+            self.keep(key, found[key])
 
     def keep(self, key: str, rows: list[dict]) -> None:
         for row in rows:
             try:
-                self.rows.setdefault(self.identity(row), row)
+                self.rows[self.identity(row)] = row
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise ValueError(f"out must hold rows of networks, {self.out}/rows/{key}.json does not") from error
 

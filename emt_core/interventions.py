@@ -123,7 +123,7 @@ def random_edit(
 
     With ``outside`` the direction is orthogonal to all columns of these memories, and changes none of their contents.
     """
-    direction = torch.randn(h.shape, generator=generator, dtype=torch.float64)
+    direction = torch.randn(h.shape, generator=generator, dtype=torch.float64, device=generator.device).to(h.device)
     if outside is not None:
         columns, rows = outside.basis[:, :, : outside.size], outside.dual[:, : outside.size]
         span = torch.cat([columns, rows.mT], dim=2)
@@ -218,6 +218,8 @@ def replace_token(
     new: Int[Tensor, "M B"],
 ) -> Float[Tensor, "M B N"]:
     """The states with token ``new`` instead of ``old`` at ``position``, counted from 0."""
+    if position.numel() and int(position.min()) < 0:
+        raise ValueError(f"position must be at least 0, got {int(position.min())}")
     sizes = magnitudes(edit, int(position.max()) + 1)
     change = torch.tanh(rows(edit.tokens, new)) - torch.tanh(rows(edit.tokens, old))
     return h + change * rows(sizes, position)
@@ -234,7 +236,7 @@ def edited(edit: LinearEdit | OnionEdit, model: GRU, case: Case) -> Float[Tensor
     h = cells.encode(model, case.corrupted)
     if isinstance(edit, OnionEdit):
         return replace_token(edit, h, *cases.replacement(case))
-    return exchange(edit, h, _source(edit.kind, model, case, h), cases.variables(edit.kind, case.changed))
+    return exchange(edit, h, cells.encode(model, case.source), cases.variables(edit.kind, case.changed))
 
 
 def controls(
@@ -279,19 +281,19 @@ def fit(
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
-    if len(seeds) != model.models:
-        raise ValueError(f"seeds must be one per model ({model.models}), got {len(seeds)}")
+    seeds = repeat.seeds_for(model, task, seeds)
     model = replace(model, **{name: w.detach() for name, w in model.weights.items()})  # gru_of's are parameters
     device = model.W_o.device
-    generators = [torch.Generator(device).manual_seed(integer("seeds", s, 0)) for s in seeds]
+    generators = [torch.Generator(device).manual_seed(s) for s in seeds]
     validation = (task.validation() if validation is None else validation).to(device)
     length = None if kind == "onion" else task.longest
-    judged = validation if length is None else cases.longest(validation, length)
+    judged = validation if length is None else cases.of_length(validation, length)
     case = cases.corrupt(kind, judged.expand(model.models), model.vocabulary, _fresh(model.models, device))
     few = case
     if length is None:
         few = cases.corrupt(kind, repeat.spread(judged, repeat.LOOK), model.vocabulary, _fresh(model.models, device))
     start, use, finish = _parts(kind, model, task, generators)
+    of = [*model.weights.values(), judged.tokens, judged.lengths]
 
     def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
         batch = task.sample(recipe.batch, generators, validation, length)
@@ -304,7 +306,7 @@ def fit(
 
     run = optimise(
         start, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
-        identity=f"{kind} {task} {list(seeds)} {recipe} {model.autoregressive} {digest(*model.weights.values())}",
+        identity=f"{kind} {task} {seeds} {recipe} {model.autoregressive} {digest(*of)}",
         name=f"{kind} edit of N = {model.hidden}",
     )  # fmt: skip
     with torch.no_grad():
@@ -324,7 +326,7 @@ def _parts(
     models, hidden, like = model.models, model.hidden, model.W_o
 
     def normal(*shape: int) -> Tensor:
-        return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators])
+        return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators]).to(like)
 
     if kind == "onion":
         one = like.new_ones(models, hidden)
@@ -349,7 +351,8 @@ def _parts(
     def use(weights: Weights, case: Case, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             h = cells.encode(model, case.corrupted)
-            source = _source(kind, model, case, h)
+            # a partner need not be read twice
+            source = h.roll(h.shape[1] // 2, 1) if kind == "unigram" else cells.encode(model, case.source)
         shape = weights["logits"].shape[1:]
         uniform = torch.stack([torch.rand(shape, generator=g, device=g.device) for g in generators])
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-10, 1 - 1e-7)))
@@ -377,11 +380,6 @@ def _orthogonal(skew: Tensor) -> Tensor:
 def _exchange(rotation: Tensor, belongs: Tensor, h: Tensor, source: Tensor, variables: Tensor) -> Tensor:
     chosen = variables.to(h.dtype) @ belongs
     return h + (((source - h) @ rotation.mT) * chosen) @ rotation
-
-
-def _source(kind: str, model: GRU, case: Case, h: Tensor) -> Tensor:
-    """The states of ``case.source``; partners need not be read twice."""
-    return h.roll(h.shape[1] // 2, 1) if kind == "unigram" else cells.encode(model, case.source)
 
 
 def rows(table: Float[Tensor, "M K N"], chosen: Int[Tensor, "M B"]) -> Float[Tensor, "M B N"]:

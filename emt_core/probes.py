@@ -114,6 +114,10 @@ class Probe:
     weights: Weights
     length: int
 
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {KINDS}, got {self.kind!r}")
+
 
 @dataclass(frozen=True)
 class LearnedProbe:
@@ -172,13 +176,13 @@ def fit(
     after its last token. ``seeds``: one per model."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
-    if len(seeds) != model.models:
-        raise ValueError(f"seeds must be one per model ({model.models}), got {len(seeds)}")
+    seeds = repeat.seeds_for(model, task, seeds)
     device = model.W_o.device
-    generators = [torch.Generator(device).manual_seed(integer("seeds", s, 0)) for s in seeds]
+    generators = [torch.Generator(device).manual_seed(s) for s in seeds]
     validation = (task.validation() if validation is None else validation).to(device).expand(model.models)
     few = repeat.spread(validation, repeat.LOOK)
     start = _start(kind, model, task.longest, generators)
+    of = [*model.weights.values(), validation.tokens, validation.lengths]
 
     def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
         batch = task.sample(recipe.batch, generators, validation)
@@ -196,7 +200,7 @@ def fit(
 
     run = optimise(
         start, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
-        identity=f"{kind} {task} {list(seeds)} {recipe} {model.autoregressive} {digest(*model.weights.values())}",
+        identity=f"{kind} {task} {seeds} {recipe} {model.autoregressive} {digest(*of)}",
         name=f"{kind} probe of N = {model.hidden}",
     )  # fmt: skip
     found = right(run.weights, validation)
@@ -211,13 +215,13 @@ def _start(kind: str, model: GRU, length: int, generators: Sequence[torch.Genera
     if kind in ("gru", "gru no input"):
         # not where the GRU of the same seed started: from there it might only learn to be that GRU again
         apart = [torch.Generator(g.device).manual_seed(g.initial_seed() + APART) for g in generators]
-        return cells.gru_init(hidden, vocabulary, apart).weights
+        return cells.gru_init(hidden, vocabulary, apart).to(model.W_o.dtype).weights
 
     def uniform(*shape: int) -> Tensor:
         bound = hidden**-0.5
         return torch.stack(
             [torch.empty(shape, device=g.device).uniform_(-bound, bound, generator=g) for g in generators]
-        )
+        ).to(model.W_o)
 
     if kind == "linear":
         return {"W": uniform(length * vocabulary, hidden), "b": uniform(length * vocabulary)}
@@ -232,7 +236,7 @@ def _start(kind: str, model: GRU, length: int, generators: Sequence[torch.Genera
         return weights
     one = model.W_o.new_ones(models, hidden)
     tokens = torch.stack([torch.randn(vocabulary, hidden, generator=g, device=g.device) for g in generators])
-    return weights | {"tokens": tokens, "gamma": 0.9 * one, "beta": 0.1 * one, "scale": one, "offset": 0 * one}
+    return weights | {"tokens": tokens.to(one), "gamma": 0.9 * one, "beta": 0.1 * one, "scale": one, "offset": 0 * one}
 
 
 def _at_once(probe: Probe, h: Float[Tensor, "M B N"]) -> Float[Tensor, "M L B V"]:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from emt_core import cells
 from emt_core._checks import integer
-from emt_core._running import one_thread_per_product
+from emt_core._files import digest
+from emt_core._running import ctrl_c_sets, one_thread_per_product
 from emt_core.cells import GRU
 from emt_core.optimise import Optimised, Recipe, optimise
 from emt_core.tasks import Sequences, TokenRepeat
@@ -82,7 +83,8 @@ def fit(
     groups = [[s] for s in seeds] if device == "cpu" else [seeds]
     if checkpoint is not None and len(groups) > 1:
         raise ValueError(f"seeds must be one for a checkpoint on the CPU, got {seeds}")
-    few = spread(validation, LOOK)
+    few, stop = spread(validation, LOOK), threading.Event() if stop is None else stop
+    judged_by = digest(validation.tokens, validation.lengths)
 
     def train(group: list[int]) -> Optimised:
         generators = [torch.Generator(device).manual_seed(s) for s in group]
@@ -96,20 +98,38 @@ def fit(
         def score(weights):
             return token_accuracy(repeats(replace(start, **weights), few), few)
 
-        return optimise(
-            start.weights, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
-            identity=f"{task} {hidden} {autoregressive} {group} {recipe}", name=f"GRU N = {hidden}, seed {group[0]}",
-        )  # fmt: skip
+        try:
+            return optimise(
+                start.weights, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
+                identity=f"{task} {hidden} {autoregressive} {group} {recipe} {judged_by}",
+                name=f"GRU N = {hidden}, seed {group[0]}",
+            )  # fmt: skip
+        except BaseException:
+            stop.set()  # else the others would go on to their ends
+            raise
 
-    with one_thread_per_product(device == "cpu") as workers, ThreadPoolExecutor(min(workers, len(groups))) as pool:
+    with (
+        one_thread_per_product(device == "cpu") as workers,
+        ctrl_c_sets(stop),
+        ThreadPoolExecutor(min(workers, len(groups))) as pool,
+    ):
         runs = list(pool.map(train, groups)) if len(groups) > 1 else [train(groups[0])]
     together = {name: torch.cat([run.weights[name] for run in runs]) for name in runs[0].weights}
     model = GRU(**together, autoregressive=autoregressive)
     return Repeaters(model, repeats(model, validation).all(1).double().mean(1).cpu(), tuple(runs))
 
 
+def seeds_for(model: GRU, task: TokenRepeat, seeds: Sequence[int]) -> list[int]:
+    """The seeds, checked: one for each model that is studied; and that ``task`` is one that the models can read."""
+    if task.vocabulary != model.vocabulary:
+        raise ValueError(f"task must have the models' vocabulary of {model.vocabulary} tokens, got {task.vocabulary}")
+    if len(seeds) != model.models:
+        raise ValueError(f"seeds must be one per model ({model.models}), got {len(seeds)}")
+    return [integer("seeds", seed, 0) for seed in seeds]
+
+
 def spread(sequences: Sequences, size: int) -> Sequences:
-    """About ``size`` of the sequences, evenly spread over their order, and so over their lengths."""
+    """``size`` of the sequences or up to twice as many, evenly spread over their order, and so over their lengths."""
     return sequences[:: max(1, sequences.tokens.shape[2] // size)]
 
 

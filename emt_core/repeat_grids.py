@@ -38,6 +38,8 @@ class Repeater:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", integer("hidden", self.hidden, 1))
         object.__setattr__(self, "seed", integer("seed", self.seed, 0))
+        if not isinstance(self.autoregressive, bool):
+            raise ValueError(f"autoregressive must be True or False, got {self.autoregressive!r}")
 
     @property
     def key(self) -> str:
@@ -64,10 +66,12 @@ class Study:
     what: str  # "intervention" or "probe"
     kind: str
     gru: Repeater
-    recipe: Recipe = interventions.RECIPE
+    recipe: Recipe
 
     def __post_init__(self) -> None:
-        kinds = {"intervention": interventions.KINDS, "probe": probes.KINDS}[self.what]
+        kinds = {"intervention": interventions.KINDS, "probe": probes.KINDS}.get(self.what)
+        if kinds is None:
+            raise ValueError(f"what must be 'intervention' or 'probe', got {self.what!r}")
         if self.kind not in kinds:
             raise ValueError(f"kind must be one of {kinds}, got {self.kind!r}")
 

@@ -118,17 +118,29 @@ def onion_gru(
 
 
 def onion_interventions(
-    out: str | Path, *, grus: str | Path, kinds: Iterable[str] = interventions.KINDS, **options
+    out: str | Path,
+    *,
+    grus: str | Path,
+    kinds: Iterable[str] = interventions.KINDS,
+    recipe: Recipe = interventions.RECIPE,
+    **options,
 ) -> Swept:
     """Edits learned on the GRUs that :func:`onion_gru` trained into the folder ``grus``. ``options``: those of
     :func:`onion_gru`; ``recipe``, ``steps`` and ``patience`` are of the edits, ``gru_recipe``, ``gru_steps`` and
     ``gru_patience`` must be those of the GRUs."""
-    return _studies("intervention", out, grus, kinds, **options)
+    return _studies("intervention", out, grus, kinds, recipe, **options)
 
 
-def onion_probes(out: str | Path, *, grus: str | Path, kinds: Iterable[str] = probes.KINDS, **options) -> Swept:
+def onion_probes(
+    out: str | Path,
+    *,
+    grus: str | Path,
+    kinds: Iterable[str] = probes.KINDS,
+    recipe: Recipe = probes.RECIPE,
+    **options,
+) -> Swept:
     """Probes of the same GRUs; see :func:`onion_interventions`."""
-    return _studies("probe", out, grus, kinds, **options)
+    return _studies("probe", out, grus, kinds, recipe, **options)
 
 
 def _studies(
@@ -136,12 +148,12 @@ def _studies(
     out: str | Path,
     grus: str | Path,
     kinds: Iterable[str],
+    recipe: Recipe,
     *,
     hidden: Iterable[int] = (48, 64),
     variants: Iterable[str] = VARIANTS,
     seeds: Iterable[int] = range(5),
     task: TokenRepeat = TokenRepeat(),  # noqa: B008
-    recipe: Recipe = interventions.RECIPE,
     steps: int | None = None,
     patience: int | None = None,
     gru_recipe: Recipe = repeat.RECIPE,
@@ -179,7 +191,7 @@ def _repeat_job(part: list, function: Callable, arguments: tuple) -> jobs.Job:
         key=repeat_grids.group_key(part, device),
         function=function,
         arguments=arguments,
-        size=len(part) * first.recipe.steps,
+        size=first.recipe.steps,  # the models of a group go on together
         progress=optimise.steps_done,
         files=tuple(map(repeat_grids.weights_file, part)),
     )

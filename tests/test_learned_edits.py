@@ -284,6 +284,16 @@ def test_the_right_onion_edit_makes_the_originals_state(monkeypatch):
     close(edited(edit, cells.gru_init(6, V, generators(0, 1)), case), encode(case.original.tokens, case.original.mask))
 
 
+def test_linear_edits_take_what_the_source_holds(gru):
+    case = corrupt("bigram", TINY.sample(8, generators(0, 1), length=3), gru.vocabulary, generators(2, 3))
+    everything = torch.zeros(2, gru.hidden, dtype=torch.int64)
+    rotation = torch.eye(gru.hidden).expand(2, -1, -1)
+    for kind in ("unigram", "bigram"):
+        all_in_0 = LinearEdit(kind, rotation, everything, 3 - (kind == "bigram"))
+        first = replace(case, source=case.original, changed=case.changed | True)
+        close(edited(all_in_0, gru, first), cells.encode(gru, case.original), 1e-6)
+
+
 def test_controls_are_what_they_say(monkeypatch):
     hand = Hand("unigram", TASK, models=2, monkeypatch=monkeypatch)
     case = corrupt("unigram", longest(64, 0, 1), V, generators(2, 3))
@@ -459,12 +469,27 @@ def test_wrong_arguments_are_named(gru):
         exchange(edit, h, h[:, :5], torch.ones(2, 6, 5, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"^length must be at least 1, got 0"):
         interventions.magnitudes(onion_code()[1], 0)
+    with pytest.raises(ValueError, match=r"^kind must be one of \('unigram', 'bigram'\), got 'onion'"):
+        cases.variables("onion", torch.ones(1, 5, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"^case must have one changed position in each sequence"):
+        cases.replacement(corrupt("unigram", longest(4, 0), V, generators(0)))
+    one = torch.zeros(2, 3, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"^position must be at least 0, got -1"):
+        replace_token(onion_code()[1], h[:, :3], one - 1, one, one)
+    with pytest.raises(ValueError, match=r"^task must have the models' vocabulary of \d tokens, got 7"):
+        interventions.fit("onion", gru, TokenRepeat(7, 1, 3), seeds=[0, 1], progress=False)
+
+
+@pytest.mark.parametrize("kind", interventions.KINDS)
+def test_edits_of_double_precision_grus_are_learned_in_double_precision(kind, gru):
+    found = learn(kind, gru.to(torch.float64))
+    assert {w.dtype for w in found.training.weights.values()} == {torch.float64}
 
 
 def test_too_few_of_the_longest_sequences_are_an_error(gru):
     some = TINY.validation(1000, share=0.4)
-    assert (cases.longest(some, 3).lengths == 3).all()
-    assert cases.longest(some, 3).tokens.shape[2] == 10
+    assert (cases.of_length(some, 3).lengths == 3).all()
+    assert cases.of_length(some, 3).tokens.shape[2] == 10
     short = some[(some.lengths[0] < 3).nonzero()[:, 0]]
     with pytest.raises(ValueError, match=r"^sequences must hold at least 2 of length 3, got 0"):
         interventions.fit("unigram", gru, TINY, seeds=[0, 1], validation=short, progress=False)

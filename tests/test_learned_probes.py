@@ -259,12 +259,22 @@ def test_a_gru_that_reads_does_not_start_as_the_gru_of_its_seed(kind, gru):
         assert torch.corrcoef(together)[0, 1].abs() < 5 / w.numel() ** 0.5  # five standard errors of no correlation
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_probes_of_double_precision_grus_are_learned_in_double_precision(kind, gru):
+    found = learn(kind, gru.to(torch.float64))
+    assert {w.dtype for w in found.training.weights.values()} == {torch.float64}
+
+
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
 def test_wrong_arguments_are_named(gru):
     with pytest.raises(ValueError, match=r"^kind must be one of \('linear', .*\), got 'quadratic'"):
         learn("quadratic", gru)
+    with pytest.raises(ValueError, match=r"^kind must be one of \('linear', .*\), got 'lineer'"):
+        Probe("lineer", {}, L)
+    with pytest.raises(ValueError, match=r"^task must have the models' vocabulary of \d tokens, got 7"):
+        probes.fit("linear", gru, TokenRepeat(7, 1, L), seeds=[0, 1], progress=False)
     with pytest.raises(ValueError, match=r"^seeds must be one per model \(2\), got 3"):
         learn("linear", gru, seeds=[0, 1, 2])
     with pytest.raises(ValueError, match=r"^seeds must be at least 0, got -1"):

@@ -206,7 +206,9 @@ def test_stopped_and_resumed_is_uninterrupted(what, grus, tmp_path, thread, watc
     go(function, out, thread, **options)
     assert watched.steps == 4 * STEPS
     next(out.glob("weights/*")).unlink()  # weights that are lost are learned again
-    assert go(function, out, thread, **options).rows == rest.rows
+    before = table(out)
+    go(function, out, thread, **options)
+    assert table(out) == before and watched.steps > 4 * STEPS
     assert len(list(out.glob("weights/*"))) == 2
 
 
@@ -293,6 +295,14 @@ def test_keys_name_everything_that_decides_the_numbers():
     assert Repeater(6, True, 0, TokenRepeat(4, 1, 3), replace(RECIPE)).key == gru.key
     assert gru.without_seed == replace(gru, seed=7).without_seed
     assert studies[0].without_seed == replace(studies[0], gru=replace(gru, seed=3)).without_seed
+
+
+def test_a_grus_variant_and_a_study_are_checked():
+    for wrong in ("no input", 1):
+        with pytest.raises(ValueError, match=rf"^autoregressive must be True or False, got {wrong!r}"):
+            Repeater(6, wrong, 0)
+    with pytest.raises(ValueError, match=r"^what must be 'intervention' or 'probe', got 'edit'"):
+        Study("edit", "onion", Repeater(6, True, 0), RECIPE)
 
 
 def test_groups_of_other_items_have_other_files():

@@ -2,6 +2,8 @@
 
 import itertools
 import logging
+import os
+import signal
 import threading
 from dataclasses import replace
 
@@ -178,6 +180,36 @@ def test_the_loss_is_that_of_the_first_batch():
         torch.testing.assert_close(getattr(found.model, name), weights[name].detach(), rtol=1e-5, atol=1e-6)
 
 
+def test_one_interruption_ends_every_seed(monkeypatch):
+    calls, sample = itertools.count(1), TokenRepeat.sample
+
+    def told(self, *arguments, **options):
+        if next(calls) == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+        return sample(self, *arguments, **options)
+
+    monkeypatch.setattr(TokenRepeat, "sample", told)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        run = repeat.fit(TASK, hidden=6, seeds=[0, 1, 2], recipe=Recipe(steps=100_000, batch=8), progress=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [r.status for r in run.training] == [("interrupted",)] * 3
+
+
+def test_one_failure_ends_every_seed(monkeypatch):
+    calls, sample = itertools.count(1), TokenRepeat.sample
+
+    def fails(self, *arguments, **options):
+        if next(calls) == 9:
+            raise OSError("a failure")
+        return sample(self, *arguments, **options)
+
+    monkeypatch.setattr(TokenRepeat, "sample", fails)
+    with pytest.raises(OSError, match="a failure"):
+        repeat.fit(TASK, hidden=6, seeds=[0, 1], recipe=Recipe(steps=100_000, batch=8), progress=False)
+
+
 def test_interrupted_and_resumed_is_uninterrupted(tmp_path, monkeypatch, caplog):
     stop, calls, sample = threading.Event(), itertools.count(1), TokenRepeat.sample
 
@@ -193,7 +225,8 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path, monkeypatch, caplog)
     assert part.training[0].steps.tolist() == [7] and part.training[0].status == ("interrupted",)
     assert same(fit(**options), fit(seeds=[5]))
     assert next(calls) == 7 + 5 + 12 + 1  # it went on, and did not start again
-    for other in (dict(hidden=7), dict(seeds=[6]), dict(autoregressive=False), dict(task=TokenRepeat(4, 1, 4))):
+    others = [dict(hidden=7), dict(seeds=[6]), dict(autoregressive=False), dict(task=TokenRepeat(4, 1, 4))]
+    for other in (*others, dict(validation=TASK.validation(20, seed=5))):
         with pytest.raises(ValueError, match="is of another run"):
             fit(**(options | other))
 

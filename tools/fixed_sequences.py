@@ -1,5 +1,5 @@
-"""GRUs of 64 units and their onion edits, trained on one fixed million of sequences, as the authors do, and not on fresh
-ones, as the rest of the book does: does the exact match of the onion edit depend on it? About 20 minutes on one core.
+"""GRUs of 64 units and their onion edits, trained on one fixed million of sequences, as the authors do, and not on
+fresh ones, as the rest of the book does: does the onion edit's exact match depend on it? Some 20 minutes on one core.
 
     python tools/fixed_sequences.py
 
