@@ -24,7 +24,7 @@ import small_sweep
 import torch
 from small_sweep import RECIPE, TASK, models
 
-from emt_core import cells, circuit, command_line, grids, spectrum, sweep, train
+from emt_core import cells, circuit, command_line, drive, grids, spectrum, sweep, train
 from emt_core.grids import Model
 from emt_core.tasks import PAPER_TRIPLES, VariableBinding
 
@@ -153,9 +153,11 @@ def test_a_diverged_network_keeps_its_row(tmp_path, thread):
 
 def test_weights_are_saved_even_if_asked_for_later(tmp_path, thread, trained):
     grid = models(seeds=2, steps=60)
-    before = go(grid, tmp_path, thread).rows
+    go(grid, tmp_path, thread)
+    before = table(tmp_path)
     assert not (tmp_path / "weights").exists()
-    assert go(grid, tmp_path, thread, weights=True, group=3).rows == before
+    go(grid, tmp_path, thread, weights=True, group=3)
+    assert table(tmp_path) == before
     for model in grid:
         saved, metadata = cells.load(tmp_path / grids.weights_file(model))
         run = train.fit(
@@ -166,6 +168,19 @@ def test_weights_are_saved_even_if_asked_for_later(tmp_path, thread, trained):
     trained.clear()
     go(grid, tmp_path, thread, weights=True)
     assert trained == []
+
+
+def test_the_latest_row_of_a_network_counts(tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for i, (key, value) in enumerate([("b", 1), ("a", 2), ("c", 3)]):  # names and times disagree
+        text = json.dumps({"key": key, "rows": [{"network": key == "c", "value": value}]})
+        (folder / f"{key}.json").write_text(text)
+        os.utime(folder / f"{key}.json", (i, i))
+    rows = drive._Table(tmp_path, [], lambda row: row["network"]).rows
+    assert {name: row["value"] for name, row in rows.items()} == {False: 2, True: 3}
+    os.utime(folder / "b.json", (9, 9))
+    assert drive._Table(tmp_path, [], lambda row: row["network"]).rows[False]["value"] == 1
 
 
 # --- grids ------------------------------------------------------------------------------------------------------------
