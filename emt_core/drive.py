@@ -49,7 +49,8 @@ def drive(
     """What all sweeps have in common: jobs for the items that ``out`` has no row of yet, and the table.
 
     An item is hashable and has a ``seed``. ``job`` makes the job of some items that are ``alike``, whose result is a
-    row for each; ``identity`` finds in a row what ``name`` finds in its item. The rest is as in :func:`sweep`.
+    row for each; ``identity`` finds in a row what ``name`` finds in its item. The rest is as in
+    :func:`emt_core.sweep.sweep`.
     """
     items, out = list(dict.fromkeys(items)), Path(out).resolve()
     cuda = device.partition(":")[0] == "cuda"
