@@ -35,16 +35,16 @@ class TorchModel:
     """torch.nn.GRU as a reader would write it: packed sequences in, padded ones out, the loss masked."""
 
     def __init__(self, model: cells.GRU, batch: Sequences) -> None:
-        hidden, vocabulary = model.hidden, model.vocabulary
-        self.embedding = torch.nn.Embedding(vocabulary + 2, hidden)
-        self.gru, self.readout = torch.nn.GRU(hidden, hidden), torch.nn.Linear(hidden, vocabulary)
+        hidden, vocabulary, on = model.hidden, model.vocabulary, {"device": model.W_o.device}
+        self.embedding = torch.nn.Embedding(vocabulary + 2, hidden, **on)
+        self.gru, self.readout = torch.nn.GRU(hidden, hidden, **on), torch.nn.Linear(hidden, vocabulary, **on)
         own = cells.gru_of(self.embedding, self.gru, self.readout).weights
         with torch.no_grad():
             for name, weight in model.weights.items():
                 own[name].copy_(weight)
         self.parameters = [p for part in (self.embedding, self.gru, self.readout) for p in part.parameters()]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=1e-3, weight_decay=0.1, fused=True)
-        self.tokens, self.lengths, self.mask = batch.tokens[0], batch.lengths[0], batch.mask[0]
+        self.tokens, self.lengths, self.mask = batch.tokens[0], batch.lengths[0].cpu(), batch.mask[0]
         self.inputs = cells.writing_inputs(model, batch)[0]
 
     def step(self) -> float:
@@ -59,7 +59,7 @@ class TorchModel:
 
 
 class EnsembleModel:
-    """One model as emt_core.repeat trains it."""
+    """Models as emt_core.repeat trains them: on the CPU one for each thread."""
 
     def __init__(self, model: cells.GRU, batch: Sequences) -> None:
         self.model, self.batch = model, batch
@@ -72,7 +72,7 @@ class EnsembleModel:
         loss = repeat.cross_entropy(cells.logits(model, cells.encode(model, self.batch), self.batch), self.batch)
         loss.sum().backward()
         self.optimiser.step()
-        return float(loss.detach())
+        return float(loss.sum().detach())
 
 
 def throughput(models: list, steps: int, together: bool) -> float:

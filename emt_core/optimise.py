@@ -157,7 +157,8 @@ class _Run:
         self.final = {name: w.detach().clone() for name, w in self.weights.items()}
         self.scores: list[Tensor] = []
         self.losses: list[Tensor] = []
-        self.sum = torch.zeros(models, dtype=torch.float64)
+        device = next(iter(self.weights.values())).device
+        self.sum = torch.zeros(models, dtype=torch.float64, device=device)  # there: a step need not be waited for
         self.count = 0
 
     def over(self) -> bool:
@@ -168,14 +169,14 @@ class _Run:
         each = loss(self.weights, self.generators)
         each.sum().backward()
         self.optimiser.step()
-        self.sum += each.detach().double().cpu()
+        self.sum += each.detach().double()
         self.count += 1
         self.step += 1
 
     def look(self, score) -> None:
         with torch.no_grad():
             scores = score(self.weights).double().cpu()
-        losses, going = self.sum / self.count, self.ended < 0
+        losses, going = (self.sum / self.count).cpu(), self.ended < 0
         self.sum, self.count = torch.zeros_like(self.sum), 0
         self.scores.append(torch.where(going, scores, math.nan))
         self.losses.append(torch.where(going, losses, math.nan))
@@ -209,7 +210,7 @@ class _Run:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         self.step, self.count = int(tensors["step"]), int(tensors["count"])
-        self.ended, self.why, self.sum = tensors["ended"], tensors["why"], tensors["sum"]
+        self.ended, self.why, self.sum = tensors["ended"], tensors["why"], tensors["sum"].to(self.sum.device)
         for generator, stored in zip(self.generators, tensors["generators"], strict=True):
             generator.set_state(stored.clone())  # of a view torch reads other bytes
         if "scores" in tensors:

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from oracles import SHAPE_ERRORS, generators, same_bits
 
 from emt_core import cells
-from emt_core.kernels import gru
+from emt_core.kernels import gru, recorded
 
 # M, T, B, N, V (rows of the table: two more than tokens): nothing but ones, odd sizes, one step, one sequence, many
 # models, and all in all every remainder of a tile in rows (sequences) and in vectors (units)
@@ -111,13 +112,41 @@ def not_compiled(monkeypatch):
     monkeypatch.setattr(gru, "instruction_set", lambda: "none")
 
 
-@pytest.fixture(params=["compiled", "not_compiled"])
+def tensors(x) -> list[torch.Tensor]:
+    return [x] if isinstance(x, torch.Tensor) else [t for part in x or () for t in tensors(part)]
+
+
+def as_if_recorded(function, device):
+    """What a CUDA graph does, without one: nothing when it is recorded; later the same work on the same memory."""
+    outputs = function()
+    for x in tensors(outputs):
+        x.fill_(torch.nan)
+
+    def replay():
+        for mine, new in zip(tensors(outputs), tensors(function()), strict=True):
+            mine.copy_(new)
+
+    return replay, outputs
+
+
+@pytest.fixture
+def as_on_cuda(monkeypatch, not_compiled):
+    """The path that CUDA takes, from the first pass on, with recordings that only pretend."""
+    monkeypatch.setattr(recorded, "possible", lambda x: True)
+    monkeypatch.setattr(recorded, "stream_of", lambda x: 0)
+    monkeypatch.setattr(recorded, "_record", as_if_recorded)
+    monkeypatch.setattr(recorded, "AFTER", 0)
+    monkeypatch.setattr(recorded.Loan, "_free", [])
+    monkeypatch.setattr(recorded.Loan, "_seen", Counter())
+
+
+@pytest.fixture(params=["compiled", "not_compiled", "as_on_cuda"])
 def either(request):
-    """Both paths of float32 on the CPU."""
+    """All paths of float32 that can be tried on the CPU."""
     if request.param == "compiled" and gru.library(gru.instruction_set()) is None:
         pytest.skip("no compiled kernel here")
-    if request.param == "not_compiled":
-        request.getfixturevalue("not_compiled")
+    if request.param != "compiled":
+        request.getfixturevalue(request.param)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -136,6 +165,26 @@ def test_in_torch_also_in_float32(shape, not_compiled):
     got = values_and_gradients(by_scan, *arguments)
     assert all(x.dtype == torch.float32 for x in got.values())
     assert_close(got, values_and_gradients(slowly, *arguments), 1e-5)
+
+
+@each_shape
+def test_recorded_passes_are_the_unrecorded_ones_bit_for_bit(shape, as_on_cuda, monkeypatch):
+    arguments = [plain(shape, torch.float64, seed) for seed in range(3)]
+    got = [run_plain(*each) for each in arguments]  # one recording serves all
+    monkeypatch.setattr(recorded, "possible", lambda x: False)
+    for each, mine in zip(arguments, got, strict=True):
+        assert all(same_bits(a, b) for a, b in zip(mine, run_plain(*each), strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@each_shape
+def test_on_a_gpu_values_and_gradients_are_those_of_autograd_recorded_and_not(shape):
+    model, tokens, h, active, weight = problem(*shape)
+    want = values_and_gradients(slowly, model, tokens, h, active, weight)
+    on_gpu = [x.to("cuda") for x in (model, tokens, h, active, weight)]
+    for _ in range(recorded.AFTER + 3):
+        got = values_and_gradients(by_scan, *on_gpu)
+        assert_close({name: x.cpu() for name, x in got.items()}, want, 1e-13)
 
 
 @each_shape
@@ -291,6 +340,67 @@ def test_passes_at_the_same_time_do_not_share_memory(either):
     with ThreadPoolExecutor(3) as pool:
         for got, expected in zip(pool.map(lambda each: run_plain(*each), arguments * 5), want * 5, strict=True):
             assert all(same_bits(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def test_a_recording_is_borrowed_by_one_pass_at_a_time_and_made_once(as_on_cuda, monkeypatch):
+    made = []
+    monkeypatch.setattr(gru, "_Passes", lambda *of, real=gru._Passes: made.append(of) or real(*of))
+    given, tokens, active, weight = plain((2, 3, 9, 8, 5), torch.float32)
+    want = run_plain(given, tokens, active, weight)
+    for _ in range(3):
+        run_plain(given, tokens, active, weight)
+    assert len(made) == 1
+    states = gru.scan(*given[:3], tokens, given[3], active)
+    run_plain(given, tokens, active, weight)  # while the first is not done
+    assert len(made) == 2
+    got = torch.autograd.grad((states * weight).sum(), given)
+    assert all(same_bits(a, b) for a, b in zip(got, want[1:], strict=True))
+    del states
+    with torch.no_grad():
+        run = [gru.scan(*given[:3], tokens, given[3], active) for _ in range(3)]
+    assert len(made) == 2 and all(same_bits(x, want[0]) for x in run)
+    frozen = [x.detach() for x in given]
+    gru.scan(*frozen[:3], tokens, frozen[3], active)
+    gru.scan(*frozen[:3], tokens, given[3], active)
+    run_plain([x.detach().double().requires_grad_() for x in given], tokens, active, weight.double())
+    assert [gradients for gradients, _ in made] == ["all", "all", "none", "states", "all"]
+    assert len(recorded.Loan._free) == len(made)
+    monkeypatch.setattr(recorded, "KEPT", 2)
+    run_plain(given, tokens, active, weight)
+    assert len(recorded.Loan._free) == 2
+
+
+def test_what_comes_seldom_or_is_large_is_not_recorded(as_on_cuda, monkeypatch):
+    made = []
+    monkeypatch.setattr(gru, "_Passes", lambda *of, real=gru._Passes: made.append(of) or real(*of))
+    monkeypatch.setattr(recorded, "AFTER", 2)
+    arguments = plain((2, 3, 9, 8, 5), torch.float32)
+    runs = [run_plain(*arguments) for _ in range(4)]
+    assert len(made) == 1 and len(runs) > 2
+    assert all(same_bits(a, b) for run in runs for a, b in zip(run, runs[0], strict=True))
+    monkeypatch.setattr(gru, "LARGEST", 2 * 3 * 9 * 8 - 1)
+    recorded.Loan._free.clear()
+    run_plain(*arguments)
+    assert len(made) == 1 and recorded.Loan._free == []
+
+
+def test_a_recording_made_without_gradients_in_inference_mode_serves_later(as_on_cuda):
+    given, tokens, active, weight = plain((2, 3, 9, 8, 5), torch.float32)
+    with torch.inference_mode():
+        first = gru.scan(*given[:3], tokens, given[3], active)
+    assert same_bits(run_plain(given, tokens, active, weight)[0], first)
+
+
+def test_states_are_the_callers_to_change(either):
+    """Also where no copy seems needed: of one model."""
+    given, tokens, active, weight = plain((1, 3, 9, 8, 5), torch.float32)
+    want = run_plain(given, tokens, active, weight)
+    states = gru.scan(*given[:3], tokens, given[3], active)
+    loss = (states * weight).sum()
+    with torch.no_grad():
+        states.detach().fill_(7)
+    got = torch.autograd.grad(loss, given)
+    assert all(same_bits(a, b) for a, b in zip(got, want[1:], strict=True))
 
 
 def test_memory_is_used_again_and_not_hoarded(monkeypatch):

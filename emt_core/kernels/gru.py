@@ -2,7 +2,8 @@
 
 The product with an input is a row of a table, one row per token, computed once a step of training. The backward pass is
 written by hand: on the CPU in float32 it is compiled (``gru.cpp``), elsewhere it is torch's batched products, those for
-the weights one large product over all of time. The truth beside both is :func:`emt_core.cells.gru_step` under autograd.
+the weights one large product over all of time; on CUDA these are recorded as graphs. The truth beside all this is
+:func:`emt_core.cells.gru_step` under autograd.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from emt_core.kernels import recorded
 from emt_core.kernels.compiled import INT, POINTER, Workspace, instruction_set, load
 
 KEPT = 8  # pieces of memory kept for later passes,
@@ -71,9 +73,16 @@ def scan(
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, table, b_hn, W_hh, h, tokens, active):
-        native = h.device.type == "cpu" and h.dtype == torch.float32 and library(instruction_set()) is not None
-        forward, ctx.run_backward = (_native_forward, _native_backward) if native else (_torch_forward, _torch_backward)
-        states, saved = forward(table, b_hn, W_hh, h, tokens, active)
+        arrays = (table, b_hn, W_hh, h, tokens, active)
+        if h.device.type == "cpu" and h.dtype == torch.float32 and library(instruction_set()) is not None:
+            ctx.run_backward = _native_backward
+            states, saved = _native_forward(*arrays)
+        elif (key := _key(ctx.needs_input_grad, *arrays)) is not None:
+            ctx.run_backward = _recorded_backward
+            states, saved = _recorded_forward(key, *arrays)
+        else:
+            ctx.run_backward = _torch_backward
+            states, saved = _torch_forward(*arrays)
         ctx.save_for_backward(W_hh, tokens, active)
         ctx.saved, ctx.vocabulary = saved, table.shape[1]  # intermediate values, none of them an input or output
         return states
@@ -101,7 +110,7 @@ def _torch_forward(table, b_hn, W_hh, h, tokens, active):
         gates.append(torch.stack([r, z, q, n]))
         states.append(torch.where(moves[:, t], n + z * (states[-1] - n), states[-1]))
     states = torch.stack(states, dim=1)
-    return states[:, 1:].contiguous(), (states, torch.stack(gates))
+    return states[:, 1:].clone(), (states, torch.stack(gates))  # not the same memory: it is the caller's to change
 
 
 def _torch_backward(grad, vocabulary, weights, W_hh, tokens, active, saved):
@@ -125,6 +134,42 @@ def _torch_backward(grad, vocabulary, weights, W_hh, tokens, active, saved):
     one_hot = torch.nn.functional.one_hot(tokens.flatten(1), vocabulary).to(dx.dtype)
     hidden = W_hh.shape[2]
     return one_hot.mT @ dx, delta[..., 2 * hidden :].sum(1), delta.mT @ states[:, :-1].flatten(1, 2), d
+
+
+# --- the same, recorded: CUDA -----------------------------------------------------------------------------------------
+
+
+class _Passes:
+    """Forward, and where ``gradients`` are asked for backward, over arrays of one shape."""
+
+    def __init__(self, gradients: str, arrays: tuple[Tensor, ...]) -> None:
+        self.forward = recorded.Recorded(_torch_forward, *arrays)
+        table, _, W_hh, _, tokens, active = self.forward.inputs
+        states, saved = self.forward.outputs
+        if gradients == "none":
+            return
+        run = partial(_torch_backward, vocabulary=table.shape[1], weights=gradients == "all", W_hh=W_hh, tokens=tokens)
+        self.backward = recorded.Recorded(lambda grad: run(grad, active=active, saved=saved), states)
+
+
+def _key(needs: tuple[bool, ...], table, b_hn, W_hh, h, tokens, active) -> tuple | None:
+    """What passes that can share a recording have in common; None where there is to be none."""
+    models, steps, batch = tokens.shape
+    if not recorded.possible(h) or models * steps * batch * h.shape[-1] > LARGEST:
+        return None
+    gradients = "all" if any(needs[:3]) else "states" if needs[3] else "none"
+    key = (gradients, *tokens.shape, *table.shape, h.dtype, h.device, recorded.stream_of(h))
+    return key if recorded.Loan.worth_it(key) else None
+
+
+def _recorded_forward(key, *arrays):
+    loan = recorded.Loan(key, lambda: _Passes(key[0], arrays))
+    states, _ = loan.recording.forward(*arrays)
+    return states.clone(), loan
+
+
+def _recorded_backward(grad, vocabulary, weights, W_hh, tokens, active, loan):
+    return tuple(None if g is None else g.clone() for g in loan.recording.backward(grad))
 
 
 # --- compiled: float32 on the CPU -------------------------------------------------------------------------------------
