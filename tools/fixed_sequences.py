@@ -82,7 +82,9 @@ def row(kind: str, hidden: int, seed: int, folder: Path) -> dict:
     found |= {"gru_steps": int(run.training[0].steps), "gru_exact": float(run.exact)}
     found |= {"steps": int(edit.training.steps), "exact": float(edit.exact)}
     lengths = repeat.by_length(edit.right, edit.case.original.lengths)
-    return found | {f"exact_length_{n}": round(float(share), 4) for n, share in lengths.items()}
+    found |= {f"exact_length_{n}": round(float(share), 4) for n, share in lengths.items()}
+    among = pool(task.distinct)[1].bincount()
+    return found | {f"of_length_{n}": int(among[n]) for n in lengths}
 
 
 def main() -> None:
