@@ -176,6 +176,17 @@ def test_recorded_passes_are_the_unrecorded_ones_bit_for_bit(shape, as_on_cuda, 
         assert all(same_bits(a, b) for a, b in zip(mine, run_plain(*each), strict=True))
 
 
+def test_what_is_recorded_never_waits_for_a_number():
+    """Tensors on "meta" have none: to ask for one, as a CUDA graph cannot, is an error there."""
+    given, *rest = plain((2, 3, 9, 8, 5), torch.float32)
+    given = [x.detach().to("meta").requires_grad_() for x in given]
+    tokens, active, weight = (x.to("meta") for x in rest)
+    states, *grads = run_plain(given, tokens, active, weight)
+    assert states.shape == weight.shape and [g.shape for g in grads] == [x.shape for x in given]
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        bool(states.any())
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @each_shape
 def test_on_a_gpu_values_and_gradients_are_those_of_autograd_recorded_and_not(shape):

@@ -17,6 +17,7 @@ from torch import Tensor
 KEPT = 8  # recordings kept for later passes
 AFTER = 2  # passes of a shape that are not recorded: a shape that comes once is not worth it
 _lock = threading.Lock()
+_recording = threading.Lock()  # one at a time in a process
 
 
 class Recorded:
@@ -37,15 +38,15 @@ class Recorded:
 
 def _record(function: Callable[[], Any], device: torch.device) -> tuple[Callable[[], None], Any]:
     """What runs the recorded kernels again, and where they leave their results."""
-    with torch.cuda.device(device):
+    graph = torch.cuda.CUDAGraph()
+    with _recording, torch.cuda.device(device):
         here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
             function()  # libraries set themselves up at their first call, which cannot be recorded
-        here.wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may go on
+        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):  # other threads may go on
             outputs = function()
+        here.wait_stream(aside)
     return graph.replay, outputs
 
 
