@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from emt_core.tasks import Sequences
+from emt_core.tasks import Sequences, move
 
 KINDS = ("unigram", "bigram", "onion")  # of edits: see emt_core.interventions
 
@@ -24,6 +24,10 @@ class Case:
     corrupted: Sequences
     source: Sequences
     changed: Bool[Tensor, "M L B"]
+
+    def to(self, device: torch.device | str) -> Case:
+        sequences = (self.original, self.corrupted, self.source)
+        return Case(*[s.to(device) for s in sequences], changed=move(self.changed, device))
 
 
 def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequence[torch.Generator]) -> Case:

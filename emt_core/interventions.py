@@ -29,7 +29,7 @@ from emt_core.cases import KINDS, Case
 from emt_core.cells import GRU, Elman
 from emt_core.memories import VariableMemories
 from emt_core.optimise import Optimised, Recipe, Weights, optimise
-from emt_core.tasks import Sequences, TokenRepeat, VariableBinding
+from emt_core.tasks import Sequences, TokenRepeat, VariableBinding, move
 
 
 def window(sequence: Float[Tensor, "M L B D"], history: int, step: int) -> Float[Tensor, "M B SD"]:
@@ -216,11 +216,15 @@ def replace_token(
     position: Int[Tensor, "M B"],
     old: Int[Tensor, "M B"],
     new: Int[Tensor, "M B"],
+    length: int | None = None,
 ) -> Float[Tensor, "M B N"]:
-    """The states with token ``new`` instead of ``old`` at ``position``, counted from 0."""
-    if position.numel() and int(position.min()) < 0:
-        raise ValueError(f"position must be at least 0, got {int(position.min())}")
-    sizes = magnitudes(edit, int(position.max()) + 1)
+    """The states with token ``new`` instead of ``old`` at ``position``, counted from 0. ``length``: positions are known
+    to be below it; without it they are looked at, and a GPU is waited for."""
+    if length is None:
+        if position.numel() and int(position.min()) < 0:
+            raise ValueError(f"position must be at least 0, got {int(position.min())}")
+        length = int(position.max()) + 1
+    sizes = magnitudes(edit, length)
     change = torch.tanh(rows(edit.tokens, new)) - torch.tanh(rows(edit.tokens, old))
     return h + change * rows(sizes, position)
 
@@ -284,20 +288,22 @@ def fit(
     seeds = repeat.seeds_for(model, task, seeds)
     model = replace(model, **{name: w.detach() for name, w in model.weights.items()})  # gru_of's are parameters
     device = model.W_o.device
-    generators = [torch.Generator(device).manual_seed(s) for s in seeds]
-    validation = (task.validation() if validation is None else validation).to(device)
+    generators = [torch.Generator().manual_seed(s) for s in seeds]  # random numbers are the CPU's on every device
+    validation = (task.validation() if validation is None else validation).to("cpu")
     length = None if kind == "onion" else task.longest
     judged = validation if length is None else cases.of_length(validation, length)
-    case = cases.corrupt(kind, judged.expand(model.models), model.vocabulary, _fresh(model.models, device))
+    case = cases.corrupt(kind, judged.expand(model.models), model.vocabulary, _fresh(model.models)).to(device)
     few = case
     if length is None:
-        few = cases.corrupt(kind, repeat.spread(judged, repeat.LOOK), model.vocabulary, _fresh(model.models, device))
+        some = repeat.spread(judged, repeat.LOOK)
+        few = cases.corrupt(kind, some, model.vocabulary, _fresh(model.models)).to(device)
     start, use, finish = _parts(kind, model, task, generators)
     of = [*model.weights.values(), judged.tokens, judged.lengths]
 
     def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
         batch = task.sample(recipe.batch, generators, validation, length)
         states, pressure = use(weights, cases.corrupt(kind, batch, model.vocabulary, generators), generators)
+        batch = batch.to(device)
         return repeat.cross_entropy(cells.logits(model, states, batch), batch) + pressure
 
     def score(weights: Weights) -> Tensor:
@@ -315,18 +321,19 @@ def fit(
     return LearnedEdit(edit, case, right, right.all(1).double().mean(1).cpu(), run)
 
 
-def _fresh(models: int, device: torch.device) -> list[torch.Generator]:
-    return [torch.Generator(device).manual_seed(0) for _ in range(models)]
+def _fresh(models: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(0) for _ in range(models)]
 
 
 def _parts(
     kind: str, model: GRU, task: TokenRepeat, generators: Sequence[torch.Generator]
 ) -> tuple[Weights, Callable, Callable]:
-    """What is learned; how it is used in training, with the pressure it adds to the loss; and the edit it makes."""
-    models, hidden, like = model.models, model.hidden, model.W_o
+    """What is learned; how it is used in training on a case that lies on the CPU, with the pressure it adds to the
+    loss; and the edit it makes."""
+    models, hidden, like, device = model.models, model.hidden, model.W_o, model.W_o.device
 
     def normal(*shape: int) -> Tensor:
-        return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators]).to(like)
+        return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(like)
 
     if kind == "onion":
         one = like.new_ones(models, hidden)
@@ -340,8 +347,9 @@ def _parts(
 
         def use(weights: Weights, case: Case, _) -> tuple[Tensor, float]:
             with torch.no_grad():
-                h = cells.encode(model, case.corrupted)
-            return replace_token(OnionEdit(**weights), h, *cases.replacement(case)), 0.0
+                h = cells.encode(model, case.corrupted.to(device))
+            which = [move(x, device) for x in cases.replacement(case)]
+            return replace_token(OnionEdit(**weights), h, *which, length=task.longest), 0.0
 
         return start, use, lambda weights: OnionEdit(**{name: w.detach().clone() for name, w in weights.items()})
 
@@ -350,17 +358,16 @@ def _parts(
 
     def use(weights: Weights, case: Case, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            h = cells.encode(model, case.corrupted)
+            h = cells.encode(model, case.corrupted.to(device))
             # a partner need not be read twice
-            source = h.roll(h.shape[1] // 2, 1) if kind == "unigram" else cells.encode(model, case.source)
+            source = h.roll(h.shape[1] // 2, 1) if kind == "unigram" else cells.encode(model, case.source.to(device))
         shape = weights["logits"].shape[1:]
-        uniform = torch.stack([torch.rand(shape, generator=g, device=g.device) for g in generators])
+        uniform = move(torch.stack([torch.rand(shape, generator=g) for g in generators]), device)
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-10, 1 - 1e-7)))
         soft = torch.softmax(weights["logits"] + gumbel, dim=2)
         hard = torch.nn.functional.one_hot(soft.argmax(2), variables + 1).to(soft.dtype) + soft - soft.detach()
-        states = _exchange(
-            _orthogonal(weights["skew"]), hard[:, :, :variables].mT, h, source, cases.variables(kind, case.changed)
-        )
+        changed = move(cases.variables(kind, case.changed), device)
+        states = _exchange(_orthogonal(weights["skew"]), hard[:, :, :variables].mT, h, source, changed)
         return states, TOWARDS_NONE * torch.softmax(weights["logits"], 2)[:, :, :variables].sum((1, 2))
 
     def finish(weights: Weights) -> LinearEdit:
@@ -374,7 +381,7 @@ def _parts(
 def _orthogonal(skew: Tensor) -> Tensor:
     """Cayley's map (1 + A)⁻¹(1 − A) of A = X − Xᵀ: every rotation without an eigenvalue −1."""
     A, one = skew - skew.mT, torch.eye(skew.shape[1], dtype=skew.dtype, device=skew.device)
-    return torch.linalg.solve(one + A, one - A)
+    return torch.linalg.solve_ex(one + A, one - A).result  # 1 + A is never singular: a GPU need not be asked whether
 
 
 def _exchange(rotation: Tensor, belongs: Tensor, h: Tensor, source: Tensor, variables: Tensor) -> Tensor:

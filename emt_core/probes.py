@@ -178,14 +178,15 @@ def fit(
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
     seeds = repeat.seeds_for(model, task, seeds)
     device = model.W_o.device
-    generators = [torch.Generator(device).manual_seed(s) for s in seeds]
-    validation = (task.validation() if validation is None else validation).to(device).expand(model.models)
+    generators = [torch.Generator().manual_seed(s) for s in seeds]
+    avoid = (task.validation() if validation is None else validation).to("cpu").expand(model.models)
+    validation = avoid.to(device)
     few = repeat.spread(validation, repeat.LOOK)
     start = _start(kind, model, task.longest, generators)
     of = [*model.weights.values(), validation.tokens, validation.lengths]
 
     def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
-        batch = task.sample(recipe.batch, generators, validation)
+        batch = task.sample(recipe.batch, generators, avoid).to(device)
         with torch.no_grad():
             h = cells.encode(model, batch)
         return repeat.cross_entropy(scores(Probe(kind, weights, task.longest), h, batch), batch)
@@ -214,14 +215,12 @@ def _start(kind: str, model: GRU, length: int, generators: Sequence[torch.Genera
     models, hidden, vocabulary = model.models, model.hidden, model.vocabulary
     if kind in ("gru", "gru no input"):
         # not where the GRU of the same seed started: from there it might only learn to be that GRU again
-        apart = [torch.Generator(g.device).manual_seed(g.initial_seed() + APART) for g in generators]
-        return cells.gru_init(hidden, vocabulary, apart).to(model.W_o.dtype).weights
+        apart = [torch.Generator().manual_seed(g.initial_seed() + APART) for g in generators]
+        return cells.gru_init(hidden, vocabulary, apart).to(model.W_o.dtype).to(model.W_o.device).weights
 
     def uniform(*shape: int) -> Tensor:
         bound = hidden**-0.5
-        return torch.stack(
-            [torch.empty(shape, device=g.device).uniform_(-bound, bound, generator=g) for g in generators]
-        ).to(model.W_o)
+        return torch.stack([torch.empty(shape).uniform_(-bound, bound, generator=g) for g in generators]).to(model.W_o)
 
     if kind == "linear":
         return {"W": uniform(length * vocabulary, hidden), "b": uniform(length * vocabulary)}
@@ -235,7 +234,7 @@ def _start(kind: str, model: GRU, length: int, generators: Sequence[torch.Genera
     if kind == "mlp":
         return weights
     one = model.W_o.new_ones(models, hidden)
-    tokens = torch.stack([torch.randn(vocabulary, hidden, generator=g, device=g.device) for g in generators])
+    tokens = torch.stack([torch.randn(vocabulary, hidden, generator=g) for g in generators])
     return weights | {"tokens": tokens.to(one), "gamma": 0.9 * one, "beta": 0.1 * one, "scale": one, "offset": 0 * one}
 
 

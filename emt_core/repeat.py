@@ -70,7 +70,8 @@ def fit(
     stop: threading.Event | None = None,
     progress: bool = True,
 ) -> Repeaters:
-    """Train one GRU per seed to repeat; seed s is the same alone and among others, on the CPU bit for bit.
+    """Train one GRU per seed to repeat; seed s is the same alone and among others, on the CPU bit for bit. Its random
+    numbers are drawn on the CPU, whatever ``device`` is.
 
     Args:
         validation: sequences that are never trained on, and that judge the models. Default: ``task.validation()``.
@@ -79,7 +80,8 @@ def fit(
     hidden, seeds = integer("hidden", hidden, 1), [integer("seeds", s, 0) for s in seeds]
     if not seeds:
         raise ValueError("seeds must hold at least one seed, got none")
-    validation = (task.validation() if validation is None else validation).to(device)
+    avoid = (task.validation() if validation is None else validation).to("cpu")
+    validation = avoid.to(device)
     groups = [[s] for s in seeds] if device == "cpu" else [seeds]
     if checkpoint is not None and len(groups) > 1:
         raise ValueError(f"seeds must be one for a checkpoint on the CPU, got {seeds}")
@@ -87,11 +89,11 @@ def fit(
     judged_by = digest(validation.tokens, validation.lengths)
 
     def train(group: list[int]) -> Optimised:
-        generators = [torch.Generator(device).manual_seed(s) for s in group]
-        start = cells.gru_init(hidden, int(task.vocabulary), generators, autoregressive)
+        generators = [torch.Generator().manual_seed(s) for s in group]
+        start = cells.gru_init(hidden, int(task.vocabulary), generators, autoregressive).to(device)
 
         def loss(weights, generators):
-            batch = task.sample(recipe.batch, generators, validation)
+            batch = task.sample(recipe.batch, generators, avoid).to(device)
             model = replace(start, **weights)
             return cross_entropy(cells.logits(model, cells.encode(model, batch), batch), batch)
 

@@ -177,6 +177,11 @@ class VariableBinding:
         return inputs, self.targets(inputs, horizon)
 
 
+def move(x: Tensor, device: torch.device | str) -> Tensor:
+    """``x`` on ``device``; on the way to a GPU, what that has still to do is not waited for."""
+    return x.to(device, non_blocking=x.device.type == "cpu")
+
+
 @dataclass(frozen=True, eq=False)
 class Sequences:
     """Token sequences, one set per model: ``tokens`` (M, L, B), zero beyond a sequence's end, and ``lengths`` (M, B) in
@@ -200,7 +205,7 @@ class Sequences:
         return Sequences(self.tokens[..., batch], self.lengths[..., batch])
 
     def to(self, device: torch.device | str) -> Sequences:
-        return Sequences(self.tokens.to(device), self.lengths.to(device))
+        return Sequences(move(self.tokens, device), move(self.lengths, device))
 
     def expand(self, models: int) -> Sequences:
         """The sequences of one model for each of several."""
@@ -323,10 +328,9 @@ class TokenRepeat:
         """A number for each sequence, another for every other: its length, then its tokens as digits."""
         if len(tokens) != self.longest:
             raise ValueError(f"sequences must have L = {self.longest} tokens, got {len(tokens)}")
-        key = lengths.clone()
-        for row in tokens:
-            key = key * self.vocabulary + row
-        return key
+        powers = [self.vocabulary**p for p in range(self.longest, -1, -1)]
+        weights = torch.tensor(powers, device=tokens.device)
+        return lengths * weights[0] + (tokens * weights[1:, None]).sum(0)
 
     def _tokens(self, keys: Tensor, length: int) -> Tensor:
         digits = [(keys // self.vocabulary ** (self.longest - 1 - p)) % self.vocabulary for p in range(self.longest)]

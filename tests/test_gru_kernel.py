@@ -2,8 +2,9 @@
 
 import logging
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -116,7 +117,7 @@ def tensors(x) -> list[torch.Tensor]:
     return [x] if isinstance(x, torch.Tensor) else [t for part in x or () for t in tensors(part)]
 
 
-def as_if_recorded(function, device):
+def as_if_recorded(function, stream):
     """What a CUDA graph does, without one: nothing when it is recorded; later the same work on the same memory."""
     outputs = function()
     for x in tensors(outputs):
@@ -134,10 +135,12 @@ def as_on_cuda(monkeypatch, not_compiled):
     """The path that CUDA takes, from the first pass on, with recordings that only pretend."""
     monkeypatch.setattr(recorded, "possible", lambda x: True)
     monkeypatch.setattr(recorded, "stream_of", lambda x: 0)
+    monkeypatch.setattr(recorded, "_stream", lambda device: SimpleNamespace(device=device))
     monkeypatch.setattr(recorded, "_record", as_if_recorded)
     monkeypatch.setattr(recorded, "AFTER", 0)
-    monkeypatch.setattr(recorded.Loan, "_free", [])
-    monkeypatch.setattr(recorded.Loan, "_seen", Counter())
+    fresh = {"_free": [], "_back": deque(), "_streams": defaultdict(list), "_seen": Counter(), "_alive": 0}
+    for name, value in (fresh | {"_works": True}).items():
+        monkeypatch.setattr(recorded.Loan, name, value)
 
 
 @pytest.fixture(params=["compiled", "not_compiled", "as_on_cuda"])
@@ -187,15 +190,44 @@ def test_what_is_recorded_never_waits_for_a_number():
         bool(states.any())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@needs_a_gpu
 @each_shape
-def test_on_a_gpu_values_and_gradients_are_those_of_autograd_recorded_and_not(shape):
+def test_on_a_gpu_values_and_gradients_are_those_of_autograd_recorded_and_not(shape, monkeypatch):
+    monkeypatch.setattr(recorded, "AFTER", 1)
     model, tokens, h, active, weight = problem(*shape)
     want = values_and_gradients(slowly, model, tokens, h, active, weight)
     on_gpu = [x.to("cuda") for x in (model, tokens, h, active, weight)]
-    for _ in range(recorded.AFTER + 3):
+    for _ in range(4):
         got = values_and_gradients(by_scan, *on_gpu)
         assert_close({name: x.cpu() for name, x in got.items()}, want, 1e-13)
+    assert recorded.Loan._works
+    with torch.no_grad():
+        for _ in range(3):
+            got = by_scan(on_gpu[0], *on_gpu[1:4])
+            assert_close({"states": got.cpu()}, {"states": want["states"]}, 1e-13)
+    start = on_gpu[2].detach().clone().requires_grad_()  # alone; kept waiting; and asked twice
+    waiting = [by_scan(on_gpu[0], on_gpu[1], start, on_gpu[3]) for _ in range(5)]
+    for states in waiting:
+        loss = (states * on_gpu[4]).sum()
+        for again in (True, False):
+            (got,) = torch.autograd.grad(loss, start, retain_graph=again)
+            assert_close({"h": got.cpu()}, {"h": want["h"]}, 1e-13)
+
+
+@needs_a_gpu
+def test_on_a_gpu_recordings_come_and_go(monkeypatch):
+    monkeypatch.setattr(recorded, "AFTER", 0)
+    first = plain((2, 3, 9, 8, 5), torch.float32)
+    first = ([x.detach().cuda().requires_grad_() for x in first[0]], *(x.cuda() for x in first[1:]))
+    want = run_plain(*first)
+    for batch in range(1, 41):  # more than torch has streams
+        given, *rest = plain((1, 2, batch, 3, 4), torch.float32)
+        run_plain([x.detach().cuda().requires_grad_() for x in given], *(x.cuda() for x in rest))
+        assert all(same_bits(a, b) for a, b in zip(run_plain(*first), want, strict=True))
+    assert recorded.Loan._works and recorded.Loan._alive <= recorded.KEPT
 
 
 @each_shape
@@ -353,9 +385,25 @@ def test_passes_at_the_same_time_do_not_share_memory(either):
             assert all(same_bits(a, b) for a, b in zip(got, expected, strict=True))
 
 
-def test_a_recording_is_borrowed_by_one_pass_at_a_time_and_made_once(as_on_cuda, monkeypatch):
+@pytest.fixture
+def made(as_on_cuda, monkeypatch):
+    """What the recordings made in a test compute, and on which streams."""
     made = []
-    monkeypatch.setattr(gru, "_Passes", lambda *of, real=gru._Passes: made.append(of) or real(*of))
+
+    def make(gradients, arrays, stream, real=gru._Passes):
+        made.append((gradients, stream))
+        return real(gradients, arrays, stream)
+
+    monkeypatch.setattr(gru, "_Passes", make)
+    return made
+
+
+def kept() -> int:
+    """Recordings that wait for a pass, and those on their way there."""
+    return len(recorded.Loan._free) + len(recorded.Loan._back)
+
+
+def test_a_recording_is_borrowed_by_one_pass_at_a_time_and_made_once(made):
     given, tokens, active, weight = plain((2, 3, 9, 8, 5), torch.float32)
     want = run_plain(given, tokens, active, weight)
     for _ in range(3):
@@ -369,30 +417,68 @@ def test_a_recording_is_borrowed_by_one_pass_at_a_time_and_made_once(as_on_cuda,
     del states
     with torch.no_grad():
         run = [gru.scan(*given[:3], tokens, given[3], active) for _ in range(3)]
-    assert len(made) == 2 and all(same_bits(x, want[0]) for x in run)
+    assert len(made) == 3 and all(same_bits(x, want[0]) for x in run)
     frozen = [x.detach() for x in given]
     gru.scan(*frozen[:3], tokens, frozen[3], active)
     gru.scan(*frozen[:3], tokens, given[3], active)
     run_plain([x.detach().double().requires_grad_() for x in given], tokens, active, weight.double())
     assert [gradients for gradients, _ in made] == ["all", "all", "none", "states", "all"]
-    assert len(recorded.Loan._free) == len(made)
+    assert kept() == recorded.Loan._alive == len(made)
+    assert len({id(stream) for _, stream in made}) == len(made)
+
+
+def test_there_are_never_more_recordings_than_allowed(made, monkeypatch):
     monkeypatch.setattr(recorded, "KEPT", 2)
-    run_plain(given, tokens, active, weight)
-    assert len(recorded.Loan._free) == 2
+    monkeypatch.setattr(recorded, "AFTER", 3)
+    shapes = [(1, 2, b, 3, 4) for b in (2, 3, 4)]
+    for _ in range(4):
+        run_plain(*plain(shapes[0], torch.float32))
+        run_plain(*plain(shapes[1], torch.float32))
+    assert len(made) == kept() == 2
+    for _ in range(4):
+        run_plain(*plain(shapes[2], torch.float32))
+    assert len(made) == 3 and kept() == 2
+    assert made[2][1] is made[0][1]  # the stream of the one that had to go
+    run_plain(*plain(shapes[1], torch.float32))
+    assert len(made) == 3
+    for _ in range(3):  # it must come often again
+        run_plain(*plain(shapes[0], torch.float32))
+        assert len(made) == 3
+    run_plain(*plain(shapes[0], torch.float32))
+    assert len(made) == 4 and recorded.Loan._alive == kept() == 2
+    given, tokens, active, weight = plain(shapes[0], torch.float32)
+    want = run_plain(given, tokens, active, weight)
+    waiting = [gru.scan(*given[:3], tokens, given[3], active) for _ in range(12)]
+    assert len(made) == 5 and recorded.Loan._alive == 2  # all in use: the others were not recorded
+    for states in waiting:
+        got = torch.autograd.grad((states * weight).sum(), given)
+        assert all(same_bits(a, b) for a, b in zip(got, want[1:], strict=True))
+    del waiting, states
+    assert kept() == 2
 
 
-def test_what_comes_seldom_or_is_large_is_not_recorded(as_on_cuda, monkeypatch):
-    made = []
-    monkeypatch.setattr(gru, "_Passes", lambda *of, real=gru._Passes: made.append(of) or real(*of))
-    monkeypatch.setattr(recorded, "AFTER", 2)
+def test_large_passes_are_not_recorded(made, monkeypatch):
+    monkeypatch.setattr(recorded, "LARGEST", 2 * 3 * 9 * 8 - 1)
+    run_plain(*plain((2, 3, 9, 8, 5), torch.float32))
+    assert made == []
+
+
+def test_where_recording_fails_kernels_are_launched_and_that_is_said_once(made, monkeypatch, caplog):
     arguments = plain((2, 3, 9, 8, 5), torch.float32)
-    runs = [run_plain(*arguments) for _ in range(4)]
-    assert len(made) == 1 and len(runs) > 2
-    assert all(same_bits(a, b) for run in runs for a, b in zip(run, runs[0], strict=True))
-    monkeypatch.setattr(gru, "LARGEST", 2 * 3 * 9 * 8 - 1)
+    want = run_plain(*arguments)
+
+    def fail(function, stream):
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(recorded, "_record", fail)
     recorded.Loan._free.clear()
-    run_plain(*arguments)
-    assert len(made) == 1 and recorded.Loan._free == []
+    recorded.Loan._back.clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert all(same_bits(a, b) for a, b in zip(run_plain(*arguments), want, strict=True))
+    assert [r.message for r in caplog.records] == [
+        "CUDA graphs do not work here (no memory left): kernels are launched one by one, which is slower"
+    ]
 
 
 def test_a_recording_made_without_gradients_in_inference_mode_serves_later(as_on_cuda):

@@ -67,19 +67,19 @@ def scan(
         _check_range("active", active, batch)
     if steps == 0:
         return h[:, None][:, :0]
-    return _Scan.apply(table, b_hn, W_hh, h, tokens, active)
+    return _Scan.apply(table, b_hn, W_hh, h, tokens, active, torch.is_grad_enabled())
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, table, b_hn, W_hh, h, tokens, active):
+    def forward(ctx, table, b_hn, W_hh, h, tokens, active, learning):
         arrays = (table, b_hn, W_hh, h, tokens, active)
         if h.device.type == "cpu" and h.dtype == torch.float32 and library(instruction_set()) is not None:
             ctx.run_backward = _native_backward
             states, saved = _native_forward(*arrays)
-        elif (key := _key(ctx.needs_input_grad, *arrays)) is not None:
+        elif (loan := _loan(ctx.needs_input_grad if learning else (), *arrays)) is not None:
             ctx.run_backward = _recorded_backward
-            states, saved = _recorded_forward(key, *arrays)
+            states, saved = loan.recording.forward(*arrays)[0].clone(), loan
         else:
             ctx.run_backward = _torch_backward
             states, saved = _torch_forward(*arrays)
@@ -91,7 +91,7 @@ class _Scan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         weights = any(ctx.needs_input_grad[:3])
-        return *ctx.run_backward(grad, ctx.vocabulary, weights, *ctx.saved_tensors, ctx.saved), None, None
+        return *ctx.run_backward(grad, ctx.vocabulary, weights, *ctx.saved_tensors, ctx.saved), None, None, None
 
 
 # --- torch: any device, any dtype -------------------------------------------------------------------------------------
@@ -142,30 +142,24 @@ def _torch_backward(grad, vocabulary, weights, W_hh, tokens, active, saved):
 class _Passes:
     """Forward, and where ``gradients`` are asked for backward, over arrays of one shape."""
 
-    def __init__(self, gradients: str, arrays: tuple[Tensor, ...]) -> None:
-        self.forward = recorded.Recorded(_torch_forward, *arrays)
+    def __init__(self, gradients: str, arrays: tuple[Tensor, ...], stream) -> None:
+        self.forward = recorded.Recorded(_torch_forward, *arrays, stream=stream)
         table, _, W_hh, _, tokens, active = self.forward.inputs
         states, saved = self.forward.outputs
         if gradients == "none":
             return
         run = partial(_torch_backward, vocabulary=table.shape[1], weights=gradients == "all", W_hh=W_hh, tokens=tokens)
-        self.backward = recorded.Recorded(lambda grad: run(grad, active=active, saved=saved), states)
+        self.backward = recorded.Recorded(lambda grad: run(grad, active=active, saved=saved), states, stream=stream)
 
 
-def _key(needs: tuple[bool, ...], table, b_hn, W_hh, h, tokens, active) -> tuple | None:
-    """What passes that can share a recording have in common; None where there is to be none."""
-    models, steps, batch = tokens.shape
-    if not recorded.possible(h) or models * steps * batch * h.shape[-1] > LARGEST:
+def _loan(needs: tuple[bool, ...], *arrays) -> recorded.Loan | None:
+    """Recorded passes over arrays like these, where there are any."""
+    table, h, tokens = arrays[0], arrays[3], arrays[4]
+    if not recorded.possible(h) or tokens.numel() * h.shape[-1] > recorded.LARGEST:
         return None
-    gradients = "all" if any(needs[:3]) else "states" if needs[3] else "none"
+    gradients = "all" if any(needs[:3]) else "states" if any(needs) else "none"
     key = (gradients, *tokens.shape, *table.shape, h.dtype, h.device, recorded.stream_of(h))
-    return key if recorded.Loan.worth_it(key) else None
-
-
-def _recorded_forward(key, *arrays):
-    loan = recorded.Loan(key, lambda: _Passes(key[0], arrays))
-    states, _ = loan.recording.forward(*arrays)
-    return states.clone(), loan
+    return recorded.Loan.of(key, h.device, lambda stream: _Passes(gradients, arrays, stream))
 
 
 def _recorded_backward(grad, vocabulary, weights, W_hh, tokens, active, loan):

@@ -6,28 +6,31 @@ run. A recording reads and writes the same memory every time, so it can serve on
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-KEPT = 8  # recordings kept for later passes
-AFTER = 2  # passes of a shape that are not recorded: a shape that comes once is not worth it
+KEPT = 8  # recordings that there may be; each holds some thirty times the memory of the states that it computes,
+LARGEST = 2**22  # floats, 16 MiB, of states; larger passes spend their time in the kernels, not on launching them
+AFTER = 10  # passes of a shape that are not recorded: to record takes as long as many of them
 _lock = threading.Lock()
 _recording = threading.Lock()  # one at a time in a process
+log = logging.getLogger(__name__)
 
 
 class Recorded:
-    """``function`` of tensors that look like ``inputs``. A call copies its arguments to where the recording reads, and
-    returns what it writes: valid until the next call. ``inputs`` and ``outputs``: that memory."""
+    """``function`` of tensors that look like ``inputs``, recorded on ``stream``. A call copies its arguments to where
+    the recording reads, and returns what it writes: valid until the next call. ``inputs``, ``outputs``: that memory."""
 
-    def __init__(self, function: Callable[..., Any], *inputs: Tensor) -> None:
+    def __init__(self, function: Callable[..., Any], *inputs: Tensor, stream: Any) -> None:
         with torch.inference_mode(False):  # whose tensors could not be written to later
             self.inputs = tuple(x.detach().clone(memory_format=torch.contiguous_format) for x in inputs)
-            self._replay, self.outputs = _record(lambda: function(*self.inputs), inputs[0].device)
+            self._replay, self.outputs = _record(lambda: function(*self.inputs), stream)
 
     def __call__(self, *inputs: Tensor) -> Any:
         for mine, given in zip(self.inputs, inputs, strict=True):
@@ -36,23 +39,27 @@ class Recorded:
         return self.outputs
 
 
-def _record(function: Callable[[], Any], device: torch.device) -> tuple[Callable[[], None], Any]:
+def _record(function: Callable[[], Any], stream: torch.cuda.Stream) -> tuple[Callable[[], None], Any]:
     """What runs the recorded kernels again, and where they leave their results."""
     graph = torch.cuda.CUDAGraph()
-    with _recording, torch.cuda.device(device):
-        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            function()  # libraries set themselves up at their first call, which cannot be recorded
-        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):  # other threads may go on
-            outputs = function()
-        here.wait_stream(aside)
+    with _recording, torch.cuda.device(stream.device):
+        here = torch.cuda.current_stream()
+        with torch.cuda.stream(here):  # a recording that fails would not come back here by itself
+            stream.wait_stream(here)
+            with torch.cuda.stream(stream):
+                function()  # libraries set themselves up at their first call, which cannot be recorded
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                outputs = function()
+            here.wait_stream(stream)
     return graph.replay, outputs
 
 
 def possible(x: Tensor) -> bool:
     """Whether work on ``x`` can be recorded: not where somebody else records, whose recording will hold it."""
-    return x.is_cuda and not torch.cuda.is_current_stream_capturing()
+    if not x.is_cuda:
+        return False
+    with torch.cuda.device(x.device):
+        return not torch.cuda.is_current_stream_capturing()
 
 
 def stream_of(x: Tensor) -> int:
@@ -60,32 +67,52 @@ def stream_of(x: Tensor) -> int:
     return torch.cuda.current_stream(x.device).cuda_stream
 
 
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
+
+
 class Loan:
-    """A recording made by ``make``, or one with the same ``key`` that nobody uses now, given back when the loan is
-    forgotten: by autograd, after the last backward pass that may need what the forward pass left in it."""
+    """A recording, given back when the loan is forgotten: by autograd, after the last backward pass that may need what
+    the forward pass left in it."""
 
-    _free: ClassVar[list[tuple[tuple, Any]]] = []
+    _free: ClassVar[list[tuple[tuple, Any, Any]]] = []  # key, recording, stream
+    _back: ClassVar[deque] = deque()  # the same, on their way there: the collector may come at any moment
+    # Each recording has a stream to itself: torch frees the workspaces of a stream with any recording made on it.
+    _streams: ClassVar[defaultdict[torch.device, list]] = defaultdict(list)
     _seen: ClassVar[Counter] = Counter()
+    _alive: ClassVar[int] = 0
+    _works: ClassVar[bool] = True
 
-    def __init__(self, key: tuple, make: Callable[[], Any]) -> None:
-        self._key, self.recording = key, None
-        with _lock:
-            place = next((i for i, (k, _) in enumerate(self._free) if k == key), None)
-            if place is not None:
-                self.recording = self._free.pop(place)[1]
-        if self.recording is None:
-            self.recording = make()
-
-    @classmethod
-    def worth_it(cls, key: tuple) -> bool:
-        """Whether enough passes have had this key; each call counts as one."""
-        with _lock:
-            cls._seen[key] += 1
-            return cls._seen[key] > AFTER
+    def __init__(self, key: tuple, recording: Any, stream: Any) -> None:
+        self._key, self.recording, self._stream = key, recording, stream
 
     def __del__(self) -> None:
-        # the collector may call this anywhere, even while the lock is held: then the recording is lost
-        if getattr(self, "recording", None) is not None and _lock.acquire(blocking=False):
-            self._free.append((self._key, self.recording))
-            del self._free[:-KEPT]
-            _lock.release()
+        self._back.append((self._key, self.recording, self._stream))
+
+    @classmethod
+    def of(cls, key: tuple, device: torch.device, make: Callable[[Any], Any]) -> Loan | None:
+        """A recording with this ``key`` that nobody uses, or a new one that ``make`` makes on the stream that it is
+        given. None if this key is still rare, or all recordings are in use, or recording has failed before."""
+        with _lock:
+            while cls._back:
+                cls._free.append(cls._back.popleft())
+            place = next((i for i, (k, *_) in enumerate(cls._free) if k == key), None)
+            if place is not None:
+                return cls(*cls._free.pop(place))
+            cls._seen[key] += 1
+            if cls._seen[key] <= AFTER or not cls._works or (cls._alive >= KEPT and not cls._free):
+                return None
+            while cls._alive >= KEPT and cls._free:
+                old, recording, stream = cls._free.pop(0)
+                del recording  # before its stream serves another
+                cls._streams[stream.device].append(stream)
+                cls._alive, cls._seen[old] = cls._alive - 1, 0
+            stream = cls._streams[device].pop() if cls._streams[device] else _stream(device)
+            cls._alive += 1
+        try:
+            return cls(key, make(stream), stream)
+        except RuntimeError as error:
+            with _lock:
+                cls._alive, cls._works = cls._alive - 1, False
+            log.warning("CUDA graphs do not work here (%s): kernels are launched one by one, which is slower", error)
+            return None
