@@ -1,7 +1,8 @@
 """Copy what the book ships of the sweeps over GRUs that repeat tokens: their tables, and a few of the small weights.
 
     python -m emt_core.sweep onion-gru --variants autoregressive --seeds 5 --out _build/onion/gru
-    python -m emt_core.sweep onion-gru --hidden 48,64,128 --variants "no input" --seeds 1 --out _build/onion/gru
+    python -m emt_core.sweep onion-gru --hidden 48,64 --variants "no input" --seeds 3 --out _build/onion/gru
+    python -m emt_core.sweep onion-gru --hidden 128 --variants "no input" --seeds 1 --out _build/onion/gru
     python -m emt_core.sweep onion-gru --hidden 128 --variants autoregressive --seeds 2 --out _build/onion/gru
     python -m emt_core.sweep onion-gru --hidden 256 --variants autoregressive --seeds 1 --out _build/onion/gru
     (onion-interventions and onion-probes likewise, with --grus _build/onion/gru; for 128 units --kinds linear,onion of
