@@ -179,7 +179,9 @@ class VariableBinding:
 
 def move(x: Tensor, device: torch.device | str) -> Tensor:
     """``x`` on ``device``; on the way to a GPU, what that has still to do is not waited for."""
-    return x.to(device, non_blocking=x.device.type == "cpu")
+    if x.device.type == "cpu" and torch.device(device).type == "cuda":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,7 +81,11 @@ def generators(*seeds: int) -> list[torch.Generator]:
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Equality of shape, dtype and every bit; NaN equals NaN."""
-    return a.shape == b.shape and a.dtype == b.dtype and a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
+    return a.shape == b.shape and a.dtype == b.dtype and _bytes(a) == _bytes(b)
+
+
+def _bytes(x: torch.Tensor) -> bytes:
+    return x.detach().cpu().numpy().tobytes()
 
 
 def torch_twin(model) -> tuple[torch.nn.RNN, torch.nn.Linear]:

@@ -219,14 +219,18 @@ def test_on_a_gpu_values_and_gradients_are_those_of_autograd_recorded_and_not(sh
 
 @needs_a_gpu
 def test_on_a_gpu_recordings_come_and_go(monkeypatch):
+    """More shapes than may be kept, one of them with products that need a workspace, twice over."""
     monkeypatch.setattr(recorded, "AFTER", 0)
-    first = plain((2, 3, 9, 8, 5), torch.float32)
-    first = ([x.detach().cuda().requires_grad_() for x in first[0]], *(x.cuda() for x in first[1:]))
-    want = run_plain(*first)
-    for batch in range(1, 41):  # more than torch has streams
-        given, *rest = plain((1, 2, batch, 3, 4), torch.float32)
-        run_plain([x.detach().cuda().requires_grad_() for x in given], *(x.cuda() for x in rest))
-        assert all(same_bits(a, b) for a, b in zip(run_plain(*first), want, strict=True))
+    shapes = [(1, 2, batch, 3, 4) for batch in range(1, 2 * recorded.KEPT)] + [(2, 3, 256, 256, 4)]
+    for _ in range(2):
+        for shape in shapes:
+            given, *rest = plain(shape, torch.float64)
+            want = run_plain(given, *rest)
+            got = run_plain([x.detach().cuda().requires_grad_() for x in given], *(x.cuda() for x in rest))
+            names = ("states", "table", "b_hn", "W_hh", "h")
+            assert_close(
+                {n: x.cpu() for n, x in zip(names, got, strict=True)}, dict(zip(names, want, strict=True)), 1e-12
+            )
     assert recorded.Loan._works and recorded.Loan._alive <= recorded.KEPT
 
 
@@ -479,6 +483,20 @@ def test_where_recording_fails_kernels_are_launched_and_that_is_said_once(made, 
     assert [r.message for r in caplog.records] == [
         "CUDA graphs do not work here (no memory left): kernels are launched one by one, which is slower"
     ]
+
+
+def test_ctrl_c_while_recording_loses_nothing(made, monkeypatch):
+    arguments = plain((2, 3, 9, 8, 5), torch.float32)
+
+    def interrupted(function, stream):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(recorded, "_record", interrupted)
+        run_plain(*arguments)
+    assert recorded.Loan._alive == 0 and recorded.Loan._works
+    run_plain(*arguments)
+    assert recorded.Loan._alive == kept() == 1
 
 
 def test_a_recording_made_without_gradients_in_inference_mode_serves_later(as_on_cuda):

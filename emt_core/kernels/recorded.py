@@ -45,12 +45,14 @@ def _record(function: Callable[[], Any], stream: torch.cuda.Stream) -> tuple[Cal
     with _recording, torch.cuda.device(stream.device):
         here = torch.cuda.current_stream()
         with torch.cuda.stream(here):  # a recording that fails would not come back here by itself
-            stream.wait_stream(here)
-            with torch.cuda.stream(stream):
-                function()  # libraries set themselves up at their first call, which cannot be recorded
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                outputs = function()
-            here.wait_stream(stream)
+            torch.cuda.synchronize()  # a recording that had to go may still run somewhere, with the stream's workspaces
+            try:
+                with torch.cuda.stream(stream):
+                    function()  # libraries set themselves up at their first call, which cannot be recorded
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    outputs = function()
+            finally:  # nobody may have the inputs' memory before
+                here.wait_stream(stream)
     return graph.replay, outputs
 
 
@@ -96,7 +98,8 @@ class Loan:
         with _lock:
             while cls._back:
                 cls._free.append(cls._back.popleft())
-            place = next((i for i, (k, *_) in enumerate(cls._free) if k == key), None)
+            # the last: what is left over moves to the front, where it may have to go
+            place = next((i for i in reversed(range(len(cls._free))) if cls._free[i][0] == key), None)
             if place is not None:
                 return cls(*cls._free.pop(place))
             cls._seen[key] += 1
@@ -107,12 +110,16 @@ class Loan:
                 del recording  # before its stream serves another
                 cls._streams[stream.device].append(stream)
                 cls._alive, cls._seen[old] = cls._alive - 1, 0
-            stream = cls._streams[device].pop() if cls._streams[device] else _stream(device)
+            stream = cls._streams[device].pop() if cls._streams[device] else None
             cls._alive += 1
         try:
+            stream = _stream(device) if stream is None else stream
             return cls(key, make(stream), stream)
-        except RuntimeError as error:
+        except BaseException as error:
             with _lock:
-                cls._alive, cls._works = cls._alive - 1, False
+                cls._alive -= 1
+                cls._works = cls._works and not isinstance(error, RuntimeError)
+            if not isinstance(error, RuntimeError):  # Ctrl-C
+                raise
             log.warning("CUDA graphs do not work here (%s): kernels are launched one by one, which is slower", error)
             return None
