@@ -104,14 +104,32 @@ def measure(hidden: int, batch: int, repeats: int) -> list[dict]:
     for _ in range(repeats):
         for name, (models, together) in ways.items():
             rates[name].append(throughput(models, 10, together))
+    return compare(rates, {"hidden": hidden, "batch": batch})
+
+
+def compare(rates: dict[str, list[float]], size: dict) -> list[dict]:
+    """A row, and a printed line, for each way: its median rate, and how many times the first way's that is."""
     middle = {name: sorted(values)[len(values) // 2] for name, values in rates.items()}
     base = next(iter(middle.values()))
     rows = []
     for name, rate in middle.items():
-        print(f"N = {hidden:<4} {name:>36}  {rate:7.1f} model-steps/s  {rate / base:5.2f} x")
-        rows.append({"way": name, "hidden": hidden, "batch": batch, "model_steps_per_s": f"{rate:.1f}"})
-        rows[-1]["ratio"] = f"{rate / base:.2f}"
+        print(f"N = {size['hidden']:<4} {name:>36}  {rate:7.1f} model-steps/s  {rate / base:5.2f} x")
+        rows.append({"way": name, **size, "model_steps_per_s": f"{rate:.1f}", "ratio": f"{rate / base:.2f}"})
     return rows
+
+
+def append(rows: list[dict], path: Path, hardware: str) -> None:
+    """Add rows to a table, with what made them."""
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    about = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": commit.stdout.strip()}
+    about |= {"torch": torch.__version__, "hardware": hardware}
+    path.parent.mkdir(exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf8") as file:
+        writer = csv.DictWriter(file, fieldnames=[*rows[0], *about], lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(row | about for row in rows)
 
 
 def main() -> None:
@@ -121,16 +139,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
     rows = [row for N in options.hidden.split(",") for row in measure(int(N), options.batch, options.repeats)]
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    about = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": commit.stdout.strip()}
-    about |= {"torch": torch.__version__, "hardware": f"{platform.machine()} CPU, {CORES} cores"}
-    RESULTS.parent.mkdir(exist_ok=True)
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, fieldnames=[*rows[0], *about], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(row | about for row in rows)
+    append(rows, RESULTS, f"{platform.machine()} CPU, {CORES} cores")
 
 
 if __name__ == "__main__":

@@ -8,14 +8,11 @@ three steps their losses must agree. Prints a table and appends its rows to resu
 """
 
 import argparse
-import csv
-import subprocess
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from gru_cpu import ROOT, TASK, EnsembleModel, TorchModel
+from gru_cpu import ROOT, TASK, EnsembleModel, TorchModel, append, compare
 
 from emt_core import cells
 from emt_core.kernels import recorded
@@ -64,14 +61,7 @@ def measure(hidden: int, models: int, batch: int, repeats: int, device: str) -> 
             for _ in range(20):
                 way.step()  # it returns a number, which waits for the GPU
             rates[name].append(20 * models / (time.perf_counter() - start))
-    middle = {name: sorted(values)[len(values) // 2] for name, values in rates.items()}
-    base = next(iter(middle.values()))
-    rows = []
-    for name, rate in middle.items():
-        print(f"N = {hidden:<4} {name:>36}  {rate:7.1f} model-steps/s  {rate / base:5.2f} x")
-        rows.append({"way": name, "hidden": hidden, "models": models, "batch": batch})
-        rows[-1] |= {"model_steps_per_s": f"{rate:.1f}", "ratio": f"{rate / base:.2f}"}
-    return rows
+    return compare(rates, {"hidden": hidden, "models": models, "batch": batch})
 
 
 def main() -> None:
@@ -89,17 +79,8 @@ def main() -> None:
     rows = []
     for hidden in options.hidden.split(","):
         rows += measure(int(hidden), options.models, options.batch, options.repeats, options.device)
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    about = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": commit.stdout.strip()}
-    name = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else "CPU"
-    about |= {"torch": torch.__version__, "hardware": name}
-    options.out.parent.mkdir(exist_ok=True)
-    new = not options.out.exists()
-    with options.out.open("a", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, fieldnames=[*rows[0], *about], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(row | about for row in rows)
+    hardware = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else "CPU"
+    append(rows, options.out, hardware)
 
 
 if __name__ == "__main__":

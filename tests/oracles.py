@@ -5,6 +5,7 @@ The task decoder and simulator follow the paper's description in plain Python an
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -23,6 +24,8 @@ settings.load_profile("emt")
 
 # A wrong shape meets the annotation first where the import hook is on, and the library's own check where it is not.
 SHAPE_ERRORS = (ValueError, TypeCheckError)
+
+needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 PAPER = [
     (255, 0, 0),

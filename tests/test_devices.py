@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from oracles import generators
+from oracles import generators, needs_a_gpu
 
 from emt_core import cells, interventions, probes, repeat
 from emt_core.cases import KINDS
@@ -11,7 +11,6 @@ from emt_core.optimise import Recipe, _Run
 from emt_core.tasks import TokenRepeat
 
 TASK = TokenRepeat(4, 1, 5)
-needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 WHAT = ["GRU", *KINDS, *(f"{kind} probe" for kind in probes.KINDS)]
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from oracles import SHAPE_ERRORS, generators, same_bits
+from oracles import SHAPE_ERRORS, generators, needs_a_gpu, same_bits
 
 from emt_core import cells
 from emt_core.kernels import gru, recorded
@@ -188,9 +188,6 @@ def test_what_is_recorded_never_waits_for_a_number():
     assert states.shape == weight.shape and [g.shape for g in grads] == [x.shape for x in given]
     with pytest.raises((RuntimeError, NotImplementedError)):
         bool(states.any())
-
-
-needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 @needs_a_gpu

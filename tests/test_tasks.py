@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import PAPER, SHAPE_ERRORS, codes, decode, generators, is_valid, simulate
+from oracles import PAPER, SHAPE_ERRORS, codes, decode, generators, is_valid, needs_a_gpu, simulate
 
 from emt_core.tasks import VariableBinding
 
@@ -187,7 +187,7 @@ def test_a_model_sees_the_same_whoever_trains_beside_it():
 
 @pytest.mark.parametrize(
     "device",
-    ["meta", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))],
+    ["meta", pytest.param("cuda", marks=needs_a_gpu)],
 )
 def test_targets_stay_on_the_device_of_the_inputs(device):
     # "meta" has shapes and no numbers: anything left on the CPU would be refused when the two meet

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracles import SHAPE_ERRORS, generators, same_bits
+from oracles import SHAPE_ERRORS, generators, needs_a_gpu, same_bits
 from safetensors.torch import load_file, save_file
 from test_kernels import WEIGHTS, NaNWorkspace, assert_same, non_contiguous, problem
 
@@ -214,7 +214,7 @@ def test_the_largest_model_fits(triton_elman):
         assert triton_elman._compiled(*plan[name])["shared"] <= 227 * 1024
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_a_gpu
 @pytest.mark.parametrize("precision", ["tf32x3", "ieee"])
 def test_kernels_on_a_gpu_are_the_reference(triton_elman, precision):
     for shape in [*SHAPES, (3, 8, 20, 64, 128, 8), (140, 8, 5, 64, 64, 8)]:
