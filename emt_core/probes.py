@@ -216,7 +216,7 @@ def _start(kind: str, model: GRU, length: int, generators: Sequence[torch.Genera
     if kind in ("gru", "gru no input"):
         # not where the GRU of the same seed started: from there it might only learn to be that GRU again
         apart = [torch.Generator().manual_seed(g.initial_seed() + APART) for g in generators]
-        return cells.gru_init(hidden, vocabulary, apart).to(model.W_o.dtype).to(model.W_o.device).weights
+        return cells.gru_init(hidden, vocabulary, apart).to(model.W_o).weights
 
     def uniform(*shape: int) -> Tensor:
         bound = hidden**-0.5
