@@ -72,7 +72,7 @@ upgrade: $(STAMP) ## like lock, with the newest versions that requirements.in al
 
 # -- the steps -------------------------------------------------------------------------------------------------------
 
-$(STAMP): requirements.txt pyproject.toml setup.py $(wildcard emt_core/kernels/*.cpp emt_core/kernels/*.h)
+$(STAMP): requirements.txt pyproject.toml setup.py $(wildcard emt_core/networks/kernels/*.cpp emt_core/networks/kernels/*.h)
 	@test -x $(PY) || $(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit( \
 		"emt needs Python 3.11 or newer, but $(PYTHON) is %d.%d: call make with PYTHON=python3.12 or the like" % v)'
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)

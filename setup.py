@@ -1,6 +1,6 @@
 """Compiles the fast CPU kernels when the package is installed; all else about the package is in pyproject.toml.
 
-One library per instruction set, so that the same installation runs on any machine: emt_core.kernels.native picks. Each
+One library per instruction set, so that the same installation runs on any machine: emt_core.networks.kernels.compiled picks. Each
 is optional: without a C++ compiler the installation goes through, and training uses torch.
 """
 
@@ -19,10 +19,10 @@ targets = X86 if platform.machine().lower() in ("x86_64", "amd64") else {"generi
 setup(
     ext_modules=[
         Extension(
-            f"emt_core.kernels._{kernel}_{name}",
-            sources=[f"emt_core/kernels/{kernel}.cpp"],
+            f"emt_core.networks.kernels._{kernel}_{name}",
+            sources=[f"emt_core/networks/kernels/{kernel}.cpp"],
             extra_compile_args=FLAGS + flags.split(),
-            depends=["setup.py", "emt_core/kernels/tiles.h"],
+            depends=["setup.py", "emt_core/networks/kernels/tiles.h"],
             optional=True,
         )
         for kernel in ("elman", "gru")

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from emt_core import cells
-from emt_core.kernels import batched, native
+from emt_core.networks import cells
+from emt_core.networks.kernels import elman_batched, elman_native
 from emt_core.tasks import VariableBinding
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,7 @@ class TorchModel:
 
 
 class KernelModel:
-    """One of emt_core's kernels, as emt_core.train uses it."""
+    """One of emt_core's kernels, as emt_core.training.variable_binding uses it."""
 
     def __init__(self, kernel, model: cells.Elman, inputs: torch.Tensor, targets: torch.Tensor) -> None:
         self.kernel, self.inputs, self.targets = kernel, inputs, targets

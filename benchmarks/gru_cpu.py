@@ -21,8 +21,9 @@ from pathlib import Path
 
 import torch
 
-from emt_core import cells, repeat
-from emt_core.kernels import compiled, gru
+from emt_core.networks import cells
+from emt_core.training import token_repeat as repeat
+from emt_core.networks.kernels import compiled, gru
 from emt_core.tasks import Sequences, TokenRepeat
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +60,7 @@ class TorchModel:
 
 
 class EnsembleModel:
-    """Models as emt_core.repeat trains them: on the CPU one for each thread."""
+    """Models as emt_core.training.token_repeat trains them: on the CPU one for each thread."""
 
     def __init__(self, model: cells.GRU, batch: Sequences) -> None:
         self.model, self.batch = model, batch

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from gru_cpu import ROOT, TASK, EnsembleModel, TorchModel, append, compare
 
-from emt_core import cells
-from emt_core.kernels import recorded
+from emt_core.networks import cells
+from emt_core.networks.kernels import recorded
 
 RESULTS = ROOT / "benchmarks" / "results" / "gru_gpu.csv"
 

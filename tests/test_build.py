@@ -59,7 +59,7 @@ def test_a_chapter_runs_with_its_profile_and_this_library(tree):
 
 
 def test_executed_again_exactly_when_an_input_changed(tree):
-    """Text, library, lock, data or own section: yes. Touching files, or another chapter's section: no.
+    """Text, library, its build, lock, data or own section: yes. Touching files, or another chapter's section: no.
 
     An execution takes seconds, so after the first two the record is brought up to date in its stead.
     """
@@ -94,8 +94,13 @@ def test_executed_again_exactly_when_an_input_changed(tree):
     assert runs(), "its own parameters"
     append("book/tiny.md", "\nMore words.\n")
     assert runs(), "its text"
-    append("emt_core/new.js", "// a line\n")
-    assert runs(), "a new file of the library"
+    for suffix in ("py", "cpp", "h", "js", "css"):
+        append(f"emt_core/new.{suffix}", "\n")
+        assert runs(), f"a new .{suffix} file of the library"
+        append(f"emt_core/new.{suffix}", "\n")
+        assert runs(), f"a changed .{suffix} file of the library"
+    append("setup.py", "# a line\n")
+    assert runs(), "the build of the kernels"
     append("requirements.txt", "# a line\n")
     assert runs(), "the lock"
     append("book/data/table.csv", "a,b\n")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emt_core.claims import MIME, PROFILES, Claim, Rule, collect, show, to_html
+from emt_core.book.claims import Claim, collect, MIME, PROFILES, Rule, show, to_html
 
 NAN = math.nan
 
@@ -44,8 +44,8 @@ def test_verdict_is_the_rule(statistic, relation, bound, values, holds):
 @pytest.mark.parametrize("relation", ["≤", "≥", "="])
 @pytest.mark.parametrize("statistic", ["median", "mean", "min", "max"])
 @pytest.mark.parametrize("values", [(NAN,), (NAN, 1.0), (1.0, NAN), (0.0, NAN, 2.0)], ids=str)
-def test_a_missing_value_fails_every_rule(values, statistic, relation):
-    assert claim(values, (statistic, relation, 1)).verdict == "fails"
+def test_a_missing_value_is_no_data_for_every_rule(values, statistic, relation):
+    assert claim(values, (statistic, relation, 1)).verdict == "no data"
 
 
 @pytest.mark.parametrize("needs", PROFILES)
@@ -97,7 +97,7 @@ def test_a_record_survives_strict_json(values, statistic, relation, bound, text)
 
 def test_a_record_says_what_was_computed_from_it():
     record = claim((0.25, 0.5, NAN), ("min", "≥", 1)).to_json()
-    assert record["verdict"] == "fails"
+    assert record["verdict"] == "no data"
     assert record["seeds"] == 3
     assert record["values"] == [0.25, 0.5, None]
     assert record["spread"] == [0.25, 0.5]
@@ -134,7 +134,7 @@ def test_the_table_shows_every_number_and_escapes_text():
         assert html.escape(text) in page
     assert "0.25 … 0.5" in page
     assert "<td>3</td>" in page
-    assert 'data-verdict="fails"' in page
+    assert 'data-verdict="no data"' in page
     assert "—" in page  # the median of values of which one is missing
 
 
@@ -190,10 +190,13 @@ def test_a_verdict_is_as_expected_or_it_is_not(expected_to_fail):
     assert made(0).as_expected is not expected_to_fail
     assert made(2).as_expected is expected_to_fail
     assert made(2, "smoke").as_expected  # nothing is decided, so nothing is wrong
+    assert not made(math.nan).as_expected  # no data is not the failure that was expected
+    assert made(math.nan, "smoke").verdict == "not decided here" and made(math.nan, "smoke").as_expected
 
 
 def test_the_page_of_claims_names_what_contradicts_the_papers(root, monkeypatch):
-    """Failed claims of a paper come first, as links to their rows; the book's own and undecided ones do not."""
+    """Failed claims of a paper come first, as links to their rows. The book's own do not, nor do claims that are not
+    decided or have no data, which do not count among those decided either."""
     monkeypatch.syspath_prepend(str(root / "tools"))
     from build_site import contradictions
 
@@ -201,7 +204,13 @@ def test_the_page_of_claims_names_what_contradicts_the_papers(root, monkeypatch)
         return Claim(name, paper, "somewhere", f"statement <{name}>", "1", value, Rule("min", "=", 1), "smoke", needs)
 
     text = contradictions(
-        [claim("a", "EMT", 1), claim("b", "EMT", 0), claim("c", "book", 0), claim("d", "onion", 0, needs="full")]
+        [
+            claim("a", "EMT", 1),
+            claim("b", "EMT", 0),
+            claim("c", "book", 0),
+            claim("d", "onion", 0, needs="full"),
+            claim("e", "EMT", math.nan),
+        ]
     )
     assert "Of 2 claims" in text and ", 1 do not hold" in text
     assert '<li><a href="#claim-b">statement &lt;b&gt;</a></li>' in text

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 import yaml
 
-from emt_core import claims
+from emt_core.book import claims
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))

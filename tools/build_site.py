@@ -37,7 +37,7 @@ def fill(path: Path, marker: str, text: str) -> None:
 
 def claims_table(notebooks: list[Path]) -> str:
     """Every claim that a chapter recorded, grouped by paper; chapters in reading order."""
-    from emt_core import claims
+    from emt_core.book import claims
 
     records = [claim for notebook in notebooks for claim in claims.collect(notebook)]
     if not records:
@@ -53,7 +53,7 @@ def contradictions(records: list) -> str:
     """The claims of the papers that failed, first on the page, each a link to its row."""
     theirs = [claim for claim in records if claim.paper != "book"]
     failed = [claim for claim in theirs if claim.verdict == "fails"]
-    decided = sum(claim.verdict != "not decided here" for claim in theirs)
+    decided = sum(claim.verdict in ("holds", "fails") for claim in theirs)
     items = "".join(f'<li><a href="#claim-{c.id}">{html.escape(c.statement)}</a></li>' for c in failed)
     said = f"Of {decided} claims of the papers decided here, {len(failed)} do not hold as stated, by the rules below."
     raw = f'````{{raw}} html\n<ul class="emt-contradictions">{items}</ul>\n````'

@@ -16,7 +16,7 @@ from chapters import BOOK, ROOT, check_parameters, run_notebook
 def main() -> int:
     import jupytext
 
-    from emt_core import claims
+    from emt_core.book import claims
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapter")

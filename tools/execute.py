@@ -2,9 +2,9 @@
 
     python tools/execute.py x --profile smoke
 
-A chapter is executed again exactly when its text, emt_core, the lock, the data or its own section of the profile
-changed: a hash of all of these is kept in the executed notebook. (jupyter-cache looks at the text alone.) The notebook
-appears under its final name only when every cell ran; a chapter that fails leaves nothing to publish, and its notebook
+A chapter is executed again exactly when its text, emt_core, setup.py, the lock, the data or its own section of the
+profile changed: a hash of all of these is kept in the executed notebook. (jupyter-cache looks at the text alone.) The
+notebook appears under its final name only when every cell ran; a chapter that fails leaves nothing to publish, and its notebook
 goes to _build/failed/<profile>/ instead.
 """
 
@@ -26,9 +26,11 @@ from chapters import BOOK, ROOT, check_parameters, profile_section, run_notebook
 def inputs_hash(chapter: str, profile: str) -> str:
     """A digest of everything that a chapter's results may depend on."""
     digest = hashlib.sha256()
-    library = [p for p in (ROOT / "emt_core").rglob("*") if p.suffix in {".py", ".cpp", ".js", ".css"}]
+    # the kernels' sources with their headers, and setup.py for the flags they are compiled with
+    library = [p for p in (ROOT / "emt_core").rglob("*") if p.suffix in {".py", ".cpp", ".h", ".js", ".css"}]
     data = [p for p in (BOOK / "data").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
-    for path in [BOOK / f"{chapter}.md", ROOT / "requirements.txt", *sorted(library), *sorted(data)]:
+    build = [ROOT / "requirements.txt", ROOT / "setup.py"]
+    for path in [BOOK / f"{chapter}.md", *build, *sorted(library), *sorted(data)]:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.relative_to(ROOT).as_posix()} {content}\n".encode())
     section = json.dumps(profile_section(profile, chapter), sort_keys=True)

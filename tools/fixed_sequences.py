@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from results import ROOT, provenance, stop_if_interrupted, write_table
 
-from emt_core import interventions, repeat
-from emt_core.optimise import Recipe
+from emt_core.analysis import edits as interventions
+from emt_core.training import token_repeat as repeat
+from emt_core.training.optimise import Recipe
 from emt_core.tasks import Sequences, TokenRepeat
 
 SEQUENCES = 1_000_000

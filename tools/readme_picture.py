@@ -8,7 +8,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from emt_core import cells, circuit, figures, spectrum
+from emt_core.analysis import spectrum
+from emt_core.book import figures
+from emt_core.networks import cells
+from emt_core.theory import circuit
 from emt_core.tasks import VariableBinding
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emt_core import train
-from emt_core.optimise import Optimised
+from emt_core.training import variable_binding as train
+from emt_core.training.optimise import Optimised
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,10 +1,10 @@
 """Copy what the book ships of the sweeps over GRUs that repeat tokens: their tables, and a few of the small weights.
 
-    python -m emt_core.sweep onion-gru --variants autoregressive --seeds 5 --out _build/onion/gru
-    python -m emt_core.sweep onion-gru --hidden 48,64 --variants "no input" --seeds 3 --out _build/onion/gru
-    python -m emt_core.sweep onion-gru --hidden 128 --variants "no input" --seeds 1 --out _build/onion/gru
-    python -m emt_core.sweep onion-gru --hidden 128 --variants autoregressive --seeds 2 --out _build/onion/gru
-    python -m emt_core.sweep onion-gru --hidden 256 --variants autoregressive --seeds 1 --out _build/onion/gru
+    python -m emt_core.experiments.sweeps onion-gru --variants autoregressive --seeds 5 --out _build/onion/gru
+    python -m emt_core.experiments.sweeps onion-gru --hidden 48,64 --variants "no input" --seeds 3 --out _build/onion/gru
+    python -m emt_core.experiments.sweeps onion-gru --hidden 128 --variants "no input" --seeds 1 --out _build/onion/gru
+    python -m emt_core.experiments.sweeps onion-gru --hidden 128 --variants autoregressive --seeds 2 --out _build/onion/gru
+    python -m emt_core.experiments.sweeps onion-gru --hidden 256 --variants autoregressive --seeds 1 --out _build/onion/gru
     (onion-interventions and onion-probes likewise, with --grus _build/onion/gru; for 128 units --kinds linear,onion of
     the probes, for 256 --kinds unigram,onion of the edits; and some edits again with --patience 0)
     python tools/ship_onions.py _build/onion

@@ -1,8 +1,8 @@
 """Copy what the book ships of a finished sweep: its table, and the weights of one cell.
 
-    python -m emt_core.sweep table1 --seeds 5 --out _build/table1
-    python -m emt_core.sweep table1 --seeds 2 --hidden 32 --l2 0,0.001,0.1 --out _build/table1
-    python -m emt_core.sweep table1 --seeds 2 --l2 0.1 --out _build/table1
+    python -m emt_core.experiments.sweeps table1 --seeds 5 --out _build/table1
+    python -m emt_core.experiments.sweeps table1 --seeds 2 --hidden 32 --l2 0,0.001,0.1 --out _build/table1
+    python -m emt_core.experiments.sweeps table1 --seeds 2 --l2 0.1 --out _build/table1
     python tools/ship_table.py _build/table1
 
 Writes to book/data: table1.csv, sorted; table1_3_128_0.001.safetensors, all seeds of one cell at threshold 0.98. The
@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 from results import ROOT, provenance, stop_if_interrupted, write_table
 
-from emt_core import cells, train
-from emt_core.grids import Model
+from emt_core.networks import cells
+from emt_core.training import variable_binding as train
+from emt_core.experiments.variable_binding import Model
 from emt_core.tasks import PAPER_TRIPLES
 
 CELL = {"place": 3, "hidden": 128, "l2": 0.001, "threshold": 0.98}

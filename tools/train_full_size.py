@@ -14,7 +14,10 @@ from pathlib import Path
 
 from results import ROOT, provenance, stop_if_interrupted, write_table
 
-from emt_core import cells, circuit, spectrum, train
+from emt_core.analysis import spectrum
+from emt_core.networks import cells
+from emt_core.theory import circuit
+from emt_core.training import variable_binding as train
 from emt_core.tasks import PAPER_TRIPLES, VariableBinding
 
 THRESHOLD = 0.96

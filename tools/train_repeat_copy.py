@@ -15,8 +15,11 @@ import numpy as np
 import torch
 from results import ROOT, provenance, stop_if_interrupted, write_table
 
-from emt_core import cells, circuit, spectrum, train
-from emt_core._files import write_safetensors
+from emt_core.analysis import spectrum
+from emt_core.networks import cells
+from emt_core.theory import circuit
+from emt_core.training import variable_binding as train
+from emt_core.support.files import write_safetensors
 from emt_core.tasks import VariableBinding
 
 STEPS, LOOK, THRESHOLD = 20_000, 500, 0.96

@@ -1,0 +1,1 @@
+"""What looks inside a network: spectrum, variable memories, layers, edits, probes."""

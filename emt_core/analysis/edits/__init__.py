@@ -1,0 +1,36 @@
+"""Edits of states: in a basis of variable memories (``basis``), and learned on networks that repeat tokens (``learned``, asked
+``cases``)."""
+
+from emt_core.analysis.edits import cases
+from emt_core.analysis.edits.basis import (
+    Agreement,
+    agreement,
+    continuation,
+    erase,
+    flip,
+    future,
+    random_edit,
+    swap,
+    transplant,
+    window,
+    write,
+)  # fmt: skip
+from emt_core.analysis.edits.cases import KINDS, Case
+from emt_core.analysis.edits.learned import (
+    RECIPE,
+    LearnedEdit,
+    LinearEdit,
+    OnionEdit,
+    controls,
+    edited,
+    exchange,
+    fit,
+    magnitudes,
+    replace_token,
+)  # fmt: skip
+
+__all__ = [
+    "KINDS", "RECIPE", "Agreement", "Case", "LearnedEdit", "LinearEdit", "OnionEdit", "agreement", "cases", "continuation",
+    "controls", "edited", "erase", "exchange", "fit", "flip", "future", "magnitudes", "random_edit", "replace_token", "swap",
+    "transplant", "window", "write",
+]  # fmt: skip

@@ -1,0 +1,96 @@
+"""What an edit of a network that repeats tokens is asked: which sequences are corrupted, and where (arXiv:2408.10920)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from emt_core.tasks.sequences import Sequences, move
+
+KINDS = ("unigram", "bigram", "onion")  # of edits
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an edit is asked: ``corrupted`` sequences whose states are to be changed so that ``original`` ones are
+    written. A linear edit takes coordinates from the states of ``source``. ``changed`` (M, L, B): which
+    positions were replaced."""
+
+    original: Sequences
+    corrupted: Sequences
+    source: Sequences
+    changed: Bool[Tensor, "M L B"]
+
+    def to(self, device: torch.device | str) -> Case:
+        sequences = (self.original, self.corrupted, self.source)
+        return Case(*[s.to(device) for s in sequences], changed=move(self.changed, device))
+
+
+def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequence[torch.Generator]) -> Case:
+    """A case for each sequence, drawn at random.
+
+    "unigram": sequence b and its partner, half a batch away, have swapped half of their positions, rounded down; each
+    is the other's source. "bigram": one position holds another token; the source has the original's tokens there and
+    beside it, and random ones elsewhere. "onion": one position holds another token. Linear edits want one length.
+    New tokens are any of the vocabulary, so that they may repeat others.
+
+    Raises:
+        ValueError: an unknown kind, sequences of several lengths for a linear edit, or an odd number of them to swap.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+    original = original.expand(len(generators))
+    tokens, lengths = original.tokens, original.lengths
+    _, length, batch = tokens.shape
+    if kind != "onion" and not bool((lengths == length).all()):
+        raise ValueError(f"original must hold sequences of length {length} alone for {kind!r}, got shorter ones too")
+    if kind == "unigram":
+        if batch % 2:
+            raise ValueError(f"original must hold an even number of sequences to swap, got {batch}")
+        order = torch.stack(
+            [torch.rand(length, batch // 2, generator=g, device=g.device).argsort(0) for g in generators]
+        )
+        changed = (order < length // 2).repeat(1, 1, 2)
+        corrupted = Sequences(torch.where(changed, tokens.roll(batch // 2, 2), tokens), lengths)
+        return Case(original, corrupted, Sequences(corrupted.tokens.roll(batch // 2, 2), lengths), changed)
+    places = torch.arange(length, device=tokens.device)[:, None]
+    draws = [{"generator": g, "device": g.device} for g in generators]
+    at = torch.stack([(torch.rand(batch, **d) * n).long() for d, n in zip(draws, lengths, strict=True)])
+    # 1 … V − 1 places further on, so that it is another token
+    shift = torch.stack([torch.randint(1, vocabulary, (batch,), **d) for d in draws])
+    changed = places == at[:, None]
+    corrupted = Sequences(torch.where(changed, (tokens + shift[:, None]) % vocabulary, tokens), lengths)
+    if kind == "onion":
+        return Case(original, corrupted, corrupted, changed)
+    elsewhere = torch.stack([torch.randint(vocabulary, (length, batch), **d) for d in draws])
+    near = (places - at[:, None]).abs() <= 1
+    return Case(original, corrupted, Sequences(torch.where(near, tokens, elsewhere), lengths), changed)
+
+
+def variables(kind: str, changed: Bool[Tensor, "M L B"]) -> Bool[Tensor, "M B K"]:
+    """The variables of a linear edit, "unigram" or "bigram", that hold a changed position."""
+    if kind not in KINDS[:2]:
+        raise ValueError(f"kind must be one of {KINDS[:2]}, got {kind!r}")
+    changed = changed.transpose(1, 2)
+    return changed if kind == "unigram" else changed[..., 1:] | changed[..., :-1]
+
+
+def replacement(case: Case) -> tuple[Int[Tensor, "M B"], Int[Tensor, "M B"], Int[Tensor, "M B"]]:
+    """Position, token that is there, token that should be: of cases in which one position of each was changed."""
+    if not bool((case.changed.sum(1) == 1).all()):
+        raise ValueError("case must have one changed position in each sequence, got others")
+    at = case.changed.int().argmax(1)
+    old, new = (s.tokens.gather(1, at[:, None])[:, 0] for s in (case.corrupted, case.original))
+    return at, old, new
+
+
+def of_length(sequences: Sequences, length: int) -> Sequences:
+    """Those of this length, an even number of them."""
+    chosen = (sequences.lengths == length).all(0).nonzero()[:, 0]
+    if len(chosen) < 2:
+        raise ValueError(f"sequences must hold at least 2 of length {length}, got {len(chosen)}")
+    return sequences[chosen[: len(chosen) // 2 * 2]]

@@ -1,0 +1,191 @@
+"""Probes that learn to read a whole sequence of tokens from the last state of a network that repeats (arXiv:2408.10920)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from emt_core.analysis.edits.learned import OnionEdit, magnitudes
+from emt_core.networks import GRU, TokenNetwork
+from emt_core.networks.cell import rows
+from emt_core.networks.tokens import right_tokens
+from emt_core.support.files import digest
+from emt_core.support.random_streams import streams
+from emt_core.tasks import Sequences, TokenRepeat
+from emt_core.training import scores as judge
+from emt_core.training.until_flat import Optimised, Recipe, Weights, optimise
+
+KINDS = ("linear", "mlp", "onion", "gru", "gru no input")
+RECIPE = Recipe(steps=60_000, patience=5, least=10_000)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One probe per model, for sequences of up to ``length`` = L tokens. ``weights`` by ``kind``:
+
+    - "linear": ``W`` (M, L·V, n), ``b``: the scores of all positions at once, position by position;
+    - "mlp": ``W1`` (M, n, n), ``b1``, ``W2`` (M, L·V, n), ``b2``: the same behind n ReLU units;
+    - "onion": peels. At p = 0, 1, …: a small MLP, ``W1`` (M, n, n), ``b1``, ``W2`` (M, V, n), ``b2``, shared by all
+      positions, reads a token from the layer-normalised state; then the token's layer,
+      e ⊙ (g ⊙ γ^p + β p + b), is taken off (``tokens``, ``gamma``, ``beta``, ``scale``, ``offset`` as in
+      :class:`emt_core.analysis.edits.OnionEdit`, without its tanh);
+    - "gru", "gru no input": the weights of a GRU that writes from the state, with its own output as its next input, or
+      without.
+    """
+
+    kind: str
+    weights: Weights
+    length: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {KINDS}, got {self.kind!r}")
+
+
+@dataclass(frozen=True)
+class LearnedProbe:
+    """A probe and what it reads on the validation sequences ``of``: which tokens are ``right``, and ``exact`` (M,)."""
+
+    probe: Probe
+    of: Sequences
+    right: Bool[Tensor, "M L B"]
+    exact: Float[Tensor, "M"]
+    training: Optimised
+
+
+def read(probe: Probe, h: Float[Tensor, "M B n"], length: int) -> Int[Tensor, "M L B"]:
+    """The tokens that a probe reads from states, ``length`` of them."""
+    if not 1 <= length <= probe.length:
+        raise ValueError(f"length must lie in 1 … {probe.length}, got {length}")
+    with torch.no_grad():
+        if probe.kind in ("gru", "gru no input"):
+            return _decoder(probe).write(h, length)
+        if probe.kind != "onion":
+            return _at_once(probe, h)[:, :length].argmax(3)
+        tokens, sizes = [], magnitudes(_layers(probe.weights), length)
+        for p in range(length):
+            tokens.append(_classify(probe.weights, h).argmax(2))
+            h = h - rows(probe.weights["tokens"], tokens[-1]) * sizes[:, p, None]
+        return torch.stack(tokens, dim=1)
+
+
+def scores(probe: Probe, h: Float[Tensor, "M B n"], sequences: Sequences) -> Float[Tensor, "M L B V"]:
+    """The scores of all tokens in training, where a probe that goes from token to token is told the true ones."""
+    if probe.kind in ("gru", "gru no input"):
+        return _decoder(probe).logits(h, sequences)
+    if probe.kind != "onion":
+        return _at_once(probe, h)
+    models, length, batch = sequences.tokens.shape
+    sizes = magnitudes(_layers(probe.weights), length)
+    layers = rows(probe.weights["tokens"], sequences.tokens.flatten(1)).unflatten(1, (length, batch))
+    off = (layers * sizes[:, :, None]).cumsum(1)
+    residuals = torch.cat([h[:, None], h[:, None] - off[:, :-1]], dim=1)
+    return _classify(probe.weights, residuals.flatten(1, 2)).view(models, length, batch, -1)
+
+
+def fit(
+    kind: str,
+    model: TokenNetwork,
+    task: TokenRepeat,
+    *,
+    seeds: Sequence[int],
+    recipe: Recipe = RECIPE,
+    validation: Sequences | None = None,
+    checkpoint: str | Path | None = None,
+    stop: threading.Event | None = None,
+    progress: bool = True,
+) -> LearnedProbe:
+    """Learn one probe per model of ``model``, which stays as it is, to read a sequence of any length from the state
+    after its last token. ``seeds``: one per model."""
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+    seeds = judge.seeds_for(model, task, seeds)
+    model, device, generators = model.detach(), model.device, streams(seeds, f"{kind} probe")
+    avoid = (task.validation() if validation is None else validation).to("cpu")
+    task.check("validation", avoid)
+    avoid = avoid.expand(model.models)
+    validation = avoid.to(device)
+    few = judge.spread(validation, judge.LOOK)
+    start = _start(kind, model, task.longest, generators)
+    of = [*model.weights.values(), validation.tokens, validation.lengths]
+
+    def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
+        batch = task.sample(recipe.batch, generators, avoid).to(device)
+        with torch.no_grad():
+            h = model.encode(batch)
+        return judge.cross_entropy(scores(Probe(kind, weights, task.longest), h, batch), batch)
+
+    def right(weights: Weights, sequences: Sequences) -> Tensor:
+        with torch.no_grad():
+            h = model.encode(sequences)
+        return right_tokens(read(Probe(kind, weights, task.longest), h, task.longest), sequences)
+
+    def score(weights: Weights) -> Tensor:
+        return judge.token_accuracy(right(weights, few), few)
+
+    run = optimise(
+        start, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
+        identity={"probe": kind, "task": repr(task), "seeds": seeds, "of": digest(*of)} | model.settings,
+        name=f"{kind} probe of {model.hidden} units",
+    )  # fmt: skip
+    found = right(run.weights, validation)
+    return LearnedProbe(Probe(kind, run.weights, task.longest), validation, found, judge.exact_match(found), run)
+
+
+def _start(kind: str, model: TokenNetwork, length: int, generators: Sequence[torch.Generator]) -> Weights:
+    """Drawn as PyTorch draws its modules; the onion's scales start at γ = 0.9, β = 0.1, g = 1, b = 0."""
+    models, size, vocabulary = model.models, model.state_size, model.vocabulary
+    if kind in ("gru", "gru no input"):
+        return TokenNetwork.init(GRU, vocabulary, size, generators).to(model.W_o).weights
+
+    def uniform(*shape: int) -> Tensor:
+        bound = size**-0.5
+        return torch.stack([torch.empty(shape).uniform_(-bound, bound, generator=g) for g in generators]).to(model.W_o)
+
+    if kind == "linear":
+        return {"W": uniform(length * vocabulary, size), "b": uniform(length * vocabulary)}
+    outputs = vocabulary if kind == "onion" else length * vocabulary
+    weights = {
+        "W1": uniform(size, size),
+        "b1": uniform(size),
+        "W2": uniform(outputs, size),
+        "b2": uniform(outputs),
+    }
+    if kind == "mlp":
+        return weights
+    one = model.W_o.new_ones(models, size)
+    tokens = torch.stack([torch.randn(vocabulary, size, generator=g) for g in generators])
+    return weights | {"tokens": tokens.to(one), "gamma": 0.9 * one, "beta": 0.1 * one, "scale": one, "offset": 0 * one}
+
+
+def _at_once(probe: Probe, h: Float[Tensor, "M B n"]) -> Float[Tensor, "M L B V"]:
+    w = probe.weights
+    if probe.kind == "mlp":
+        h = torch.relu(_affine(h, w["W1"], w["b1"]))
+    out = _affine(h, w["W"], w["b"]) if probe.kind == "linear" else _affine(h, w["W2"], w["b2"])
+    return out.unflatten(2, (probe.length, -1)).transpose(1, 2)
+
+
+def _classify(w: Weights, h: Float[Tensor, "M B n"]) -> Float[Tensor, "M B V"]:
+    normal = torch.nn.functional.layer_norm(h, h.shape[-1:])
+    return _affine(torch.relu(_affine(normal, w["W1"], w["b1"])), w["W2"], w["b2"])
+
+
+def _affine(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
+    return torch.baddbmm(b[:, None], x, W.mT)
+
+
+def _layers(w: Weights) -> OnionEdit:
+    return OnionEdit(**{name: w[name] for name in ("tokens", "gamma", "beta", "scale", "offset")})
+
+
+def _decoder(probe: Probe) -> TokenNetwork:
+    cell = GRU(**{name: probe.weights[name] for name in ("W_ih", "W_hh", "b_ih", "b_hh")})
+    ends = {name: probe.weights[name] for name in ("embedding", "W_o", "b_o")}
+    return TokenNetwork(cell, **ends, autoregressive=probe.kind == "gru")

@@ -1,0 +1,1 @@
+"""What only chapters import: claims, intervals, figures, explorers."""

@@ -1,0 +1,184 @@
+"""Claims of the papers beside what was obtained here, with a verdict that is computed by a stated rule.
+
+A chapter makes :class:`Claim` records and ends a cell with ``show(...)``. The table it shows carries the records in the
+notebook's output, from where the book's page of all claims and the tests collect them.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MIME = "application/vnd.emt.claims+json"
+PROFILES = ("smoke", "default", "full")
+STATISTICS = {"median": np.median, "mean": np.mean, "min": np.min, "max": np.max}
+RELATIONS = {"≤": lambda x, bound: x <= bound, "≥": lambda x, bound: x >= bound, "=": lambda x, bound: x == bound}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``statistic`` of the values ``relation`` ``bound``, as in ``Rule("median", "≤", 0.005)``."""
+
+    statistic: str
+    relation: str
+    bound: float | int
+
+    def __post_init__(self) -> None:
+        for name, table in (("statistic", STATISTICS), ("relation", RELATIONS)):
+            if getattr(self, name) not in table:
+                raise ValueError(f"{name} must be one of {list(table)}, got {getattr(self, name)!r}")
+        if not math.isfinite(self.bound):
+            raise ValueError(f"bound must be a finite number, got {self.bound}")
+
+    def __str__(self) -> str:
+        return f"{self.statistic} {self.relation} {self.bound:g}"
+
+    def holds(self, values: Sequence[float]) -> bool:
+        """Whether the rule holds for values of which none is missing (NaN)."""
+        return bool(RELATIONS[self.relation](STATISTICS[self.statistic](values), self.bound))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim. ``values`` holds one number per seed (or a single one, where nothing is random).
+
+    Attributes:
+        id: short name, unique in the book.
+        paper: ``"EMT"``, ``"onion"``, or ``"book"`` for what this book adds.
+        place: where the claim stands, as in ``"Table 1, row 2"``.
+        statement: the claim in words.
+        claimed: the paper's value, as it is written there.
+        values: what was obtained here; NaN where a value is missing, and then the verdict is "no data".
+        rule: decides the verdict from ``values``.
+        profile: the profile of this run.
+        needs: the smallest profile that can decide the claim; below it the verdict is "not decided here".
+        expected_to_fail: True where the book's text says that the claim does not hold; the tests check that it is so.
+    """
+
+    id: str
+    paper: str
+    place: str
+    statement: str
+    claimed: str
+    values: Any  # a number or whatever NumPy makes an array of; stored as a tuple of floats
+    rule: Rule
+    profile: str
+    needs: str = "smoke"
+    expected_to_fail: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("profile", "needs"):
+            if getattr(self, name) not in PROFILES:
+                raise ValueError(f"{name} must be one of {PROFILES}, got {getattr(self, name)!r}")
+        values = tuple(float(v) for v in np.asarray(self.values, dtype=float).ravel())
+        if not values:
+            raise ValueError(f"values of claim {self.id!r} must hold at least one number, got none")
+        object.__setattr__(self, "values", values)
+
+    @property
+    def obtained(self) -> float:
+        """The rule's statistic of the values."""
+        return float(STATISTICS[self.rule.statistic](self.values))
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Smallest and largest value of those that are not missing; NaN where all are."""
+        present = [v for v in self.values if not math.isnan(v)]
+        return min(present, default=math.nan), max(present, default=math.nan)
+
+    @property
+    def verdict(self) -> str:
+        """``"holds"``, ``"fails"``, ``"no data"`` or ``"not decided here"``."""
+        if PROFILES.index(self.profile) < PROFILES.index(self.needs):
+            return "not decided here"
+        if math.isnan(self.obtained):  # every rule is about all values: one that is missing leaves nothing to judge
+            return "no data"
+        return "holds" if self.rule.holds(self.values) else "fails"
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether the verdict is what the book's text says, or not decided here. Missing data is never expected."""
+        return self.verdict in ("not decided here", "fails" if self.expected_to_fail else "holds")
+
+    def to_json(self) -> dict:
+        """The record with what is computed from it, for the notebook's output."""
+        derived = {"obtained": self.obtained, "spread": list(self.spread), "seeds": len(self.values)}
+        # JSON has neither NaN nor infinities: a missing value is null, an infinite one its name
+        record = {**asdict(self), **derived, "verdict": self.verdict}
+        return json.loads(json.dumps(record), parse_constant=lambda name: None if name == "NaN" else name)
+
+    @classmethod
+    def from_json(cls, record: dict) -> Claim:
+        """The inverse of :meth:`to_json`; the verdict is computed anew."""
+        own = {name: record[name] for name in cls.__dataclass_fields__}
+        own["rule"] = Rule(**record["rule"])
+        own["values"] = tuple(math.nan if v is None else float(v) for v in record["values"])
+        return cls(**own)
+
+
+class Table:
+    """Claims as a notebook shows them: an HTML table, a text version, and the records themselves."""
+
+    def __init__(self, claims: Iterable[Claim]) -> None:
+        self.claims = tuple(claims)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        return {
+            "text/html": to_html(self.claims),
+            "text/plain": "\n".join(f"{c.id}: {c.verdict} ({c.rule}; {_number(c.obtained)})" for c in self.claims),
+            MIME: {"claims": [c.to_json() for c in self.claims]},
+        }
+
+
+def show(*claims: Claim) -> Table:
+    """The claimed / obtained table of a chapter; end a cell with it."""
+    names = [c.id for c in claims]
+    if len(set(names)) != len(names):
+        raise ValueError(f"claims must have distinct ids, got {names}")
+    return Table(claims)
+
+
+def collect(notebook: str | Path) -> list[Claim]:
+    """The claims that an executed notebook carries in its outputs."""
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    bundles = [output["data"][MIME] for output in outputs if MIME in output.get("data", {})]
+    return [Claim.from_json(record) for bundle in bundles for record in bundle["claims"]]
+
+
+def to_html(claims: Iterable[Claim]) -> str:
+    """One row per claim: statement, claimed, obtained (with spread and number of values), rule, verdict."""
+    head = "".join(f'<th scope="col">{h}</th>' for h in ("Claim", "Claimed", "Obtained", "Values", "Rule", "Verdict"))
+    rows = []
+    for c in claims:
+        low, high = c.spread
+        spread = f"<br><small>{_number(low)} … {_number(high)}</small>" if low < high else ""
+        cells = [
+            f'<th scope="row">{html.escape(c.statement)}<br><small>{html.escape(f"{c.paper}, {c.place}")}</small></th>',
+            f"<td>{html.escape(c.claimed)}</td>",
+            f"<td>{_number(c.obtained)}{spread}</td>",
+            f"<td>{len(c.values)}</td>",
+            f"<td>{html.escape(str(c.rule))}</td>",
+            f'<td class="emt-verdict" data-verdict="{c.verdict}">{c.verdict}'
+            + (f"<br><small>needs profile {c.needs}</small>" if c.verdict == "not decided here" else "")
+            + "</td>",
+        ]
+        rows.append(f'<tr id="claim-{html.escape(c.id)}">{"".join(cells)}</tr>')
+    return f'<table class="emt-claims"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "—"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.3g}" if 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"

@@ -1,0 +1,230 @@
+"""Explorers of sequences held layer upon layer in one state, and of curves picture by picture.
+
+As in `explorers`: Python packs arrays, the scripts in `js/` compute everything that a reader moves.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+
+from emt_core.book.explorers import _CSS, _finite, _module, _pack
+from emt_core.book.figures import Values, as_numpy
+
+LONGEST = 9  # tokens in a row that still fit on a phone: the longest sequence of the task
+_SHAPES = 8  # markers that can be told apart
+
+
+class OnionPeel(anywidget.AnyWidget):
+    """State of `onion_peel`; `tokens`, `gamma`, `bits` and `peeled` follow the reader in Jupyter and can be set."""
+
+    _esm = _module("controls.js", "onion_peel.js")
+    _css = _CSS
+    embedding = traitlets.Unicode().tag(sync=True)
+    names = traitlets.List().tag(sync=True)
+    caption = traitlets.Unicode().tag(sync=True)
+    tokens = traitlets.List().tag(sync=True)
+    gamma = traitlets.Float().tag(sync=True)
+    bits = traitlets.Int(23).tag(sync=True)
+    peeled = traitlets.Int(0).tag(sync=True)
+
+
+class GRUEdit(anywidget.AnyWidget):
+    """State of `gru_edit`; `sequence`, `position` and `token` follow the reader in Jupyter and can be set."""
+
+    _esm = _module("panel.js", "controls.js", "gru_edit.js")
+    _css = _CSS
+    weights = traitlets.Dict().tag(sync=True)
+    edits = traitlets.Dict().tag(sync=True)
+    autoregressive = traitlets.Bool().tag(sync=True)
+    names = traitlets.List().tag(sync=True)
+    sequences = traitlets.List().tag(sync=True)
+    caption = traitlets.Unicode().tag(sync=True)
+    sequence = traitlets.List().tag(sync=True)
+    position = traitlets.Int(0).tag(sync=True)
+    token = traitlets.Int(0).tag(sync=True)
+
+
+class CurveFilm(anywidget.AnyWidget):
+    """State of `curve_film`; `frame` and `point` follow the reader in Jupyter and can be set."""
+
+    _esm = _module("panel.js", "controls.js", "curve_film.js")
+    _css = _CSS
+    x = traitlets.Unicode().tag(sync=True)
+    points = traitlets.List().tag(sync=True)
+    named = traitlets.Bool().tag(sync=True)
+    curves = traitlets.Unicode().tag(sync=True)
+    low = traitlets.Unicode().tag(sync=True)
+    high = traitlets.Unicode().tag(sync=True)
+    frames = traitlets.List().tag(sync=True)
+    labels = traitlets.List().tag(sync=True)
+    x_label = traitlets.Unicode().tag(sync=True)
+    y_label = traitlets.Unicode().tag(sync=True)
+    frame_label = traitlets.Unicode().tag(sync=True)
+    log = traitlets.Bool().tag(sync=True)
+    caption = traitlets.Unicode().tag(sync=True)
+    frame = traitlets.Int(0).tag(sync=True)
+    point = traitlets.Int(0).tag(sync=True)
+
+
+def _names(names: Sequence[str] | None, count: int) -> list[str]:
+    """Short names of `count` tokens: by default capital letters, or numbers where there are too few letters."""
+    if names is None:
+        return [chr(ord("A") + i) if count <= 26 else str(i) for i in range(count)]
+    if len(names) != count:
+        raise ValueError(f"names: got {len(names)}, expected {count}, one for each token")
+    return [str(name) for name in names]
+
+
+def _tokens(values: Values, name: str, vocabulary: int, shortest: int) -> list[int]:
+    tokens = as_numpy(values, name, None)
+    if not shortest <= len(tokens) <= LONGEST:
+        raise ValueError(f"{name}: got {len(tokens)} tokens, expected {shortest} to {LONGEST}")
+    if tokens.dtype.kind not in "iu" or tokens.min() < 0 or tokens.max() >= vocabulary:
+        raise ValueError(f"{name}: got {tokens}, expected integers from 0 to {vocabulary - 1}")
+    return [int(token) for token in tokens]
+
+
+def _entry(mapping: Mapping[str, Any], name: str, key: str) -> Any:
+    if key not in mapping:
+        raise ValueError(f"{name}: got {sorted(mapping)}, expected an entry {key!r} too")
+    return mapping[key]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str | int | np.integer):
+        return str(value)
+    return f"{value:g}".replace("e-0", "e-")
+
+
+def onion_peel(
+    embedding: Values, gamma: float, tokens: Values, names: Sequence[str] | None = None, caption: str = ""
+) -> OnionPeel:
+    """A sequence as the layers of one state in the plane, h = Σ_p γ^p e(token at p), read by peeling off the largest.
+
+    embedding: (V, 2), a point for each token; gamma: from 0.05 to 0.95; tokens: (L,) integers, 1 ≤ L ≤ 9, the sequence
+    it opens with; names: V short ones. After each layer is added the state is rounded to `bits` (3 to 23, at first
+    float32's 23) bits of mantissa, to even from half way, with no limit to the exponent; the reading is exact. Set
+    `bits` and `peeled` to open it elsewhere.
+    """
+    embedding = _finite(embedding, "embedding", None, 2)
+    if len(embedding) < 2:
+        raise ValueError(f"embedding: got {len(embedding)} points, expected two or more")
+    if not 0.05 <= gamma <= 0.95:
+        raise ValueError(f"gamma: got {gamma}, expected a number from 0.05 to 0.95")
+    return OnionPeel(
+        embedding=_pack(embedding),
+        gamma=float(gamma),
+        tokens=_tokens(tokens, "tokens", len(embedding), 1),
+        names=_names(names, len(embedding)),
+        caption=caption,
+    )
+
+
+def gru_edit(
+    model: Mapping[str, Values | bool],
+    edits: Mapping[str, Values],
+    sequences: Sequence[Values],
+    names: Sequence[str] | None = None,
+    caption: str = "",
+) -> GRUEdit:
+    """A GRU that repeats sequences, run live in the page: a token is replaced in its state, and it writes from there.
+
+    model: embedding (V + 2, N), the last two rows start-of-sequence and "no input"; W_ih, W_hh (3N, N) and b_ih, b_hh
+    (3N,), gates in torch.nn.GRU's order reset, update, new; W_o (V, N), b_o (V,); autoregressive, whether its own
+    output is its next input. edits: tokens (V, N) and gamma, beta, scale, offset (N,), of the intervention
+    h' = h + (tanh e_new − tanh e_old) ⊙ (scale ⊙ γ^p + β p + offset), position p counted from 0. sequences: 2 to 9
+    integers each; it opens with the first. names: V short ones. The GRU starts from zeros, reads the sequence, is
+    edited, and writes as many tokens, greedily.
+    """
+    read_out = _finite(_entry(model, "model", "W_o"), "model['W_o']", None, None)
+    vocabulary, hidden = read_out.shape
+    if vocabulary < 2 or hidden < 1:
+        raise ValueError(f"model['W_o']: got shape {read_out.shape}, expected two tokens and one unit or more")
+    shapes = {
+        "embedding": (vocabulary + 2, hidden),
+        "W_ih": (3 * hidden, hidden),
+        "W_hh": (3 * hidden, hidden),
+        "b_ih": (3 * hidden,),
+        "b_hh": (3 * hidden,),
+        "W_o": (vocabulary, hidden),
+        "b_o": (vocabulary,),
+    }
+    weights = {key: _finite(_entry(model, "model", key), f"model[{key!r}]", *shape) for key, shape in shapes.items()}
+    autoregressive = _entry(model, "model", "autoregressive")
+    if np.asarray(autoregressive).size != 1:
+        raise ValueError(f"model['autoregressive']: got {autoregressive!r}, expected True or False")
+    shapes = {"tokens": (vocabulary, hidden), **dict.fromkeys(("gamma", "beta", "scale", "offset"), (hidden,))}
+    learned = {key: _finite(_entry(edits, "edits", key), f"edits[{key!r}]", *shape) for key, shape in shapes.items()}
+    stored = [_tokens(tokens, f"sequences[{i}]", vocabulary, 2) for i, tokens in enumerate(sequences)]
+    if not stored:
+        raise ValueError("sequences: got none, expected at least one")
+    return GRUEdit(
+        weights={key: _pack(array) for key, array in weights.items()},
+        edits={key: _pack(array) for key, array in learned.items()},
+        autoregressive=bool(autoregressive),
+        names=_names(names, vocabulary),
+        sequences=stored,
+        sequence=stored[0],
+        token=(stored[0][0] + 1) % vocabulary,
+        caption=caption,
+    )
+
+
+def curve_film(
+    x: Values,
+    curves: Values,
+    frames: Values,
+    labels: Sequence[str],
+    x_label: str,
+    y_label: str,
+    log: bool = False,
+    caption: str = "",
+    frame_label: str = "",
+    *,
+    low: Values | None = None,
+    high: Values | None = None,
+) -> CurveFilm:
+    """K curves over the same points in each of F pictures, on one scale for all, with a slider over the pictures.
+
+    x: (X,), increasing numbers, or texts, which are spaced evenly; curves: (F, K, X), NaN where there is no value;
+    frames: (F,) numbers or texts; labels: K names, at most 8; low and high: (F, K, X), a band around each curve.
+    frame_label says what the frames are ("hidden size"). With `log` the vertical axis is logarithmic, and curves must
+    be positive; a band that is not ends at the axis. A second slider chooses the point whose values are written out.
+    """
+    x = as_numpy(x, "x", None)
+    named = x.dtype.kind in "UO"
+    points = [_text(value) for value in x]
+    place = np.arange(len(x)) if named else _finite(x, "x", None)
+    if not len(x) or not (np.diff(place) > 0).all():
+        raise ValueError(f"x: got {x}, expected texts or increasing numbers, at least one")
+    if not 1 <= len(labels) <= _SHAPES:
+        raise ValueError(f"labels: got {len(labels)}, expected 1 to {_SHAPES}")
+    if not len(frames):
+        raise ValueError("frames: got none, expected at least one")
+    shape = (len(frames), len(labels), len(x))
+    if (low is None) != (high is None):
+        raise ValueError(f"{'low' if low is None else 'high'}: got None, expected low and high together or neither")
+    packed = {}
+    for name, values in (("curves", curves), ("low", low), ("high", high)):
+        array = np.array([]) if values is None else as_numpy(values, name, *shape)
+        if np.iscomplexobj(array) or np.isinf(array).any():
+            raise ValueError(f"{name}: got complex or infinite entries, expected finite real numbers or NaN")
+        if name == "curves" and log and (array <= 0).any():
+            raise ValueError(f"curves: got {np.nanmin(array)}, expected positive numbers on a logarithmic axis")
+        packed[name] = _pack(array)
+    return CurveFilm(
+        x=_pack(place),
+        points=points,
+        named=named,
+        **packed,
+        frames=[_text(frame) for frame in frames],
+        labels=[str(label) for label in labels],
+        x_label=x_label,
+        y_label=y_label,
+        frame_label=frame_label,
+        log=bool(log),
+        caption=caption,
+    )

@@ -1,0 +1,255 @@
+"""A folder of resumable jobs as files, and the side of the worker: what :mod:`emt_core.experiments.jobs` is built on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import re
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from emt_core.support.files import write_text
+
+log = logging.getLogger("emt_core.experiments.jobs")
+
+POLL = 0.2  # seconds between looks at the stop file
+
+_held: set[tuple[int, Path]] = set()  # folders that threads of this process have locked
+_busy: set[str] = set()  # jobs that this process is at
+_leaving = threading.Event()  # this worker was told to end, or its parent is gone
+
+
+class FolderInUse(RuntimeError):
+    """Another process is running jobs in the folder."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a job is given besides its arguments."""
+
+    folder: Path
+    checkpoint: Path
+    stop: threading.Event  # once it is set, the job should write its checkpoint and return None
+    seconds: Callable[[], float]  # spent on this job so far, by all processes that were at it
+
+
+@dataclass(frozen=True)
+class Job:
+    """``function(place, *arguments)`` returns the job's rows, or None if it was stopped before its end.
+
+    ``key`` names the job's files. ``size`` counts its units of work; ``progress`` reads from a checkpoint how many of
+    them are done, and is asked in the process that runs the jobs. ``files`` are others that the job writes, relative to
+    the folder: it counts as done only if they are there too. To go to other processes a job must be picklable.
+    """
+
+    key: str
+    function: Callable
+    arguments: tuple = ()
+    size: int = 1
+    progress: Callable | None = None
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]{0,199}", self.key, re.ASCII):
+            raise ValueError(
+                f"key must be at most 200 letters, digits, ., - and _, as it names files, got {self.key!r}"
+            )
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def exclusive(out: Path) -> Iterator[None]:
+    """The folder ``out``, made if need be, for this process alone; what killed processes left half written is removed.
+
+    Raises:
+        FolderInUse: another process has it.
+    """
+    out = Path(out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FolderInUse(f"another run is at work in {out}: wait for it, or choose another folder") from None
+    _held.add((threading.get_ident(), out))
+    try:
+        (out / "stop").unlink(missing_ok=True)
+        for part in (*out.glob(".*.part"), *out.glob("*/.*.part")):
+            # not of a job that a worker of a killed run is at right now
+            with suppress(Timeout), _job_lock(out, part.name[1:].rsplit(".", 3)[0]).acquire(timeout=0):
+                part.unlink(missing_ok=True)
+        yield
+    finally:
+        _held.discard((threading.get_ident(), out))
+        lock.release()
+
+
+def holds(out: Path) -> bool:
+    """Whether this thread is within :func:`exclusive` of ``out``."""
+    return (threading.get_ident(), out) in _held
+
+
+def results(out: Path) -> dict[str, list[dict]]:
+    """The rows of every finished job in ``out``, by key. A damaged file is set aside: its job is to be done again."""
+    found = {path.stem: _read_rows(path) for path in sorted((Path(out) / "rows").glob("*.json"))}
+    return {key: rows for key, rows in found.items() if rows is not None}
+
+
+def set_aside(path: Path, reason: object) -> None:
+    """Rename a damaged file to ``<name>.damaged`` and say so."""
+    path.replace(path.with_name(path.name + ".damaged"))
+    log.warning("%s is damaged (%s): set aside as %s.damaged, its job starts again", path, reason, path.name)
+
+
+def _read_rows(path: Path) -> list[dict] | None:
+    try:
+        rows = json.loads(path.read_bytes())["rows"]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError("rows are no objects")
+        return rows
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        set_aside(path, error)
+        return None
+
+
+def rows_of(out: Path, job: Job) -> list[dict] | None:
+    rows = _read_rows(out / "rows" / f"{job.key}.json")
+    return rows if all((out / name).exists() for name in job.files) else None
+
+
+def _job_lock(out: Path, key: str) -> FileLock:
+    (out / "work").mkdir(exist_ok=True)
+    return FileLock(out / "work" / f"{key}.lock")
+
+
+def state_of(out: Path, key: str) -> dict:
+    """Nothing depends on it but the column of seconds and who is blamed for a dead worker: no error if it is torn."""
+    empty = {"seconds": 0.0, "pool": ""}
+    try:
+        return empty | json.loads((out / "work" / f"{key}.state").read_bytes())
+    except (OSError, ValueError, TypeError):
+        return empty
+
+
+# --- in the worker ----------------------------------------------------------------------------------------------------
+
+
+def prepare_worker() -> None:
+    """Initializer for a pool's processes: they leave Ctrl-C to their parent and do not outlive it; SIGTERM lets them
+    write their checkpoint. (A pool that breaks sends it to those of its processes that are still well.)"""
+
+    def leave(*_) -> None:
+        # Event.set in a signal handler is safe here: the main thread itself never holds this event's lock
+        _leaving.set()
+        if not _busy:
+            os._exit(143)
+
+    def outlive_nobody() -> None:
+        parent.join()
+        leave()
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, leave)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=outlive_nobody, daemon=True).start()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception as text: some exceptions cannot be pickled, and would break the pool instead of being reported."""
+
+    message: str
+    traceback: str
+
+
+def work(job: Job, out: Path, pool: str) -> list[dict] | Failure | None:
+    """Do one job, in whatever process or thread this is."""
+    ident = f"{out}/{job.key}"
+    _busy.add(ident)
+    try:
+        return _work_alone(job, out, pool)
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+    finally:
+        _busy.discard(ident)
+        if _leaving.is_set():
+            os._exit(143)
+
+
+def _work_alone(job: Job, out: Path, pool: str) -> list[dict] | None:
+    checkpoint, state = (out / "work" / f"{job.key}.{kind}" for kind in ("checkpoint", "state"))
+    stop, ended = threading.Event(), threading.Event()
+    lock = _job_lock(out, job.key)
+    began = spent = 0.0
+
+    def seconds() -> float:
+        return spent + time.monotonic() - began
+
+    def record(pool: str) -> None:
+        with suppress(OSError):  # a convenience: where it cannot be written, the job itself will have more to say
+            write_text(json.dumps({"seconds": seconds(), "pool": pool}), state)
+
+    def watch() -> None:
+        seen = time_of(checkpoint)
+        while not ended.wait(POLL):
+            if _told_to_stop(out):
+                stop.set()
+            if began and seen != (seen := time_of(checkpoint)):
+                record(pool)
+
+    if _told_to_stop(out):
+        return None
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        while not lock.is_locked:  # a worker of a killed run may still be at this job: it ends at its own next look
+            with suppress(Timeout):
+                lock.acquire(timeout=POLL, poll_interval=POLL / 4)
+            if stop.is_set():
+                return None
+        for part in out.glob(f"*/.{job.key}.*.part"):  # of a worker that was killed at it
+            part.unlink(missing_ok=True)
+        rows = rows_of(out, job)  # by that worker
+        if rows is None:
+            spent, began = state_of(out, job.key)["seconds"], time.monotonic()
+            record(pool)
+            rows = job.function(Place(out, checkpoint, stop, seconds), *job.arguments)
+            if rows is not None:
+                write_text(json.dumps({"key": job.key, "rows": rows}, indent=1), out / "rows" / f"{job.key}.json")
+        return rows
+    finally:
+        ended.set()
+        watcher.join()
+        if began:
+            record("")
+        lock.release()
+
+
+def _told_to_stop(out: Path) -> bool:
+    try:
+        return _leaving.is_set() or (out / "stop").exists()
+    except OSError:  # a network's folder that is away for a moment
+        return False
+
+
+def time_of(path: Path) -> int:
+    """When a file was last written, in nanoseconds; 0 if it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

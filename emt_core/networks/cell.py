@@ -1,0 +1,213 @@
+"""The contract of a recurrent cell, and what all cells have in common.
+
+A cell is a frozen dataclass of tensors with a leading axis for M models, and a pure step from state (M, B, n) and input
+(M, B, I) to state. ``n`` counts the whole state as one flat vector; the first ``hidden`` = N of it are *visible*, what a
+read-out sees. A new cell is a file beside ``gru.py`` and an entry in :data:`emt_core.networks.CELLS`:
+
+    class LSTM(Cell):                          fields: the tensors, then settings that are no tensors
+        module = torch.nn.LSTM                 torch's module with the same weights, if there is one
+        init(inputs, hidden, generators)       freshly drawn, one model per generator
+        hidden, inputs, state_size             N, I and n
+            step(h, x)                             x None: no input, the same as zeros
+
+Optional: :meth:`Cell.scan`, where a fast kernel goes through many steps at once; it is tested against ``step``.
+"""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.func import jacrev, vmap
+
+Scan = Callable[..., Tensor]  #: what :meth:`Cell.scan` makes
+
+
+class Ensemble(ABC):
+    """M models as tensors whose first axis is the models: what cells and whole networks share."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> dict[str, Tensor]:
+        """All tensors by name, each (M, …)."""
+
+    @abstractmethod
+    def with_weights(self, weights: dict[str, Tensor]) -> Self:
+        """The same with other tensors, as named by :attr:`weights`."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What else decides what the models do: fields that are no tensors."""
+        return {}
+
+    @property
+    def models(self) -> int:
+        return next(iter(self.weights.values())).shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.weights.values())).device
+
+    def __getitem__(self, index: Any) -> Self:
+        """The chosen models, as an ensemble of their own: ``model[3]`` has M = 1. Integers of any kind, slices, lists
+        of numbers, masks."""
+        try:
+            pick = [operator.index(index)]  # Python's, NumPy's and torch's integers
+        except TypeError:
+            pick = list(index) if isinstance(index, tuple) else index  # a tuple would index several axes at once
+        return self.with_weights({name: w[pick] for name, w in self.weights.items()})
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """The same models on another device or in another dtype, as in ``Tensor.to``."""
+        return self.with_weights({name: w.to(*args, **kwargs) for name, w in self.weights.items()})
+
+    def detach(self) -> Self:
+        """The same models without their gradients' history."""
+        return self.with_weights({name: w.detach() for name, w in self.weights.items()})
+
+    def __eq__(self, other: object) -> bool:
+        """The same kind, the same settings, and equal tensors."""
+        if type(self) is not type(other) or not isinstance(other, Ensemble):
+            return NotImplemented
+        mine, theirs = self.weights, other.weights
+        same = self.settings == other.settings and mine.keys() == theirs.keys()
+        return same and all(torch.equal(w, theirs[name]) for name, w in mine.items())
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Cell(Ensemble):
+    """A recurrent cell; see the module."""
+
+    module: ClassVar[type[torch.nn.Module] | None] = None
+
+    @classmethod
+    @abstractmethod
+    def init(cls, inputs: int, hidden: int, generators: Sequence[torch.Generator]) -> Self:
+        """Freshly drawn cells for ``inputs`` = I numbers, one per generator, float32, as PyTorch draws its modules."""
+
+    @property
+    @abstractmethod
+    def hidden(self) -> int:
+        """N, the size of the visible state."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> int:
+        """I, the size of an input."""
+
+    @property
+    def state_size(self) -> int:
+        """n, the size of the whole state."""
+        return self.hidden
+
+    @abstractmethod
+    def step(self, h: Float[Tensor, "M B n"], x: Float[Tensor, "M B I"] | None = None) -> Float[Tensor, "M B n"]:
+        """One step of the recurrence; without ``x`` the cell runs on its own."""
+
+    def visible(self, h: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch N"]:
+        """The part of the state that a read-out sees."""
+        return h[..., : self.hidden]
+
+    def scan(self, table: Float[Tensor, "M W I"]) -> Scan:
+        """A function ``(tokens, h, active=None) -> states`` (M, T, B, n): those after each of T steps from ``h``
+        (M, B, n), the input at a step the row of ``table`` that ``tokens`` (M, T, B) says. At step t only the first
+        ``active[:, t]`` sequences move (all if not given), the others keep their state."""
+
+        def states(tokens: Tensor, h: Tensor, active: Tensor | None = None) -> Tensor:
+            batch, found = torch.arange(tokens.shape[2], device=h.device), []
+            for t in range(tokens.shape[1]):
+                new = self.step(h, rows(table, tokens[:, t]))
+                h = new if active is None else torch.where((batch < active[:, t, None])[..., None], new, h)
+                found.append(h)
+            return torch.stack(found, dim=1) if found else h[:, None][:, :0]
+
+        return states
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        named = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        named = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in named.items() if not isinstance(value, Tensor) and value is not None}
+
+    def with_weights(self, weights: dict[str, Tensor]) -> Self:
+        return replace(self, **weights)  # type: ignore[type-var]
+
+    def zero_state(self, batch: int) -> Float[Tensor, "M B n"]:
+        """The state in which reading begins."""
+        return next(iter(self.weights.values())).new_zeros(self.models, batch, self.state_size)
+
+    def jacobian(
+        self, h: Float[Tensor, "M n"] | None = None, x: Float[Tensor, "M I"] | None = None
+    ) -> Float[Tensor, "M n n"]:
+        """∂h'/∂h of one step at the states ``h`` (zero if not given) with the inputs ``x`` (none if not given): the
+        linear map that each cell is, close to a state. By autograd.
+
+        Zero is a fixed point of an Elman network without biases, and its Jacobian there is W_hh (tanh′(0) = 1).
+        """
+        h = self.zero_state(1)[:, 0] if h is None else h
+        for name, given, size in (("h", h, self.state_size), ("x", x, self.inputs)):
+            if given is not None and tuple(given.shape) != (self.models, size):
+                raise ValueError(f"{name} must have shape {(self.models, size)}, got {tuple(given.shape)}")
+
+        def step(weights: dict[str, Tensor], h: Tensor, x: Tensor | None) -> Tensor:
+            alone = self.with_weights({name: w[None] for name, w in weights.items()})
+            return alone.step(h[None, None], None if x is None else x[None, None])[0, 0]
+
+        return vmap(jacrev(step, argnums=1), in_dims=(0, 0, None if x is None else 0))(self.weights, h, x)
+
+    @classmethod
+    def of_module(cls, module: torch.nn.Module) -> Self:
+        """The cell (M = 1) with the weights, not copied, of torch's ``module`` of one layer; see ``from_torch``."""
+        hh: Tensor = module.weight_hh_l0  # type: ignore[assignment]
+        zeros = hh.new_zeros(len(hh))
+        biases = (getattr(module, f"bias_{way}_l0") if module.bias else zeros for way in ("ih", "hh"))
+        return cls(*(w[None] for w in (module.weight_ih_l0, hh, *biases)))  # type: ignore[call-arg, index]
+
+    def to_module(self) -> torch.nn.Module:
+        """torch's module with a copy of the weights of this cell (M = 1); see ``to_torch``."""
+        assert self.module is not None
+        made = self.module(self.inputs, self.hidden, dtype=next(iter(self.weights.values())).dtype, device=self.device)
+        names = {"weight_ih_l0": "W_ih", "weight_hh_l0": "W_hh", "bias_ih_l0": "b_ih", "bias_hh_l0": "b_hh"}
+        made.load_state_dict({theirs: getattr(self, mine)[0].detach() for theirs, mine in names.items()})
+        return made
+
+
+def check_gates(cell: Cell, gates: int) -> None:
+    """Shapes of a gated cell of torch's: W_ih (M, g N, I), W_hh (M, g N, N), b_ih and b_hh (M, g N), g = ``gates``."""
+    W_hh: Tensor = cell.weights["W_hh"]
+    if W_hh.ndim != 3 or W_hh.shape[1] != gates * W_hh.shape[2]:
+        raise ValueError(f"W_hh must have shape (M, {gates}·N, N), got {tuple(W_hh.shape)}")
+    rows_ = tuple(W_hh.shape[:2])
+    for name, want in (("W_ih", (*rows_, cell.weights["W_ih"].shape[-1])), ("b_ih", rows_), ("b_hh", rows_)):
+        got = tuple(cell.weights[name].shape)
+        if got != want:
+            raise ValueError(f"{name} must have shape {want} to go with W_hh {tuple(W_hh.shape)}, got {got}")
+
+
+def draw_gates(inputs: int, hidden: int, gates: int, generators: Sequence[torch.Generator]) -> list[Tensor]:
+    """W_ih, W_hh, b_ih and b_hh of a gated cell, from U(−1/√N, 1/√N)."""
+    size, bound = gates * hidden, hidden**-0.5
+    return [uniform(shape, bound, generators) for shape in ((size, inputs), (size, hidden), (size,), (size,))]
+
+
+def uniform(shape: tuple[int, ...], bound: float, generators: Sequence[torch.Generator]) -> Float[Tensor, "M ..."]:
+    """One tensor from U(−bound, bound) per generator."""
+    if len(generators) == 0:
+        raise ValueError("generators must hold at least one torch.Generator, got none")
+    return torch.stack([torch.empty(shape, device=g.device).uniform_(-bound, bound, generator=g) for g in generators])
+
+
+def rows(table: Float[Tensor, "M K N"], chosen: Int[Tensor, "M B"]) -> Float[Tensor, "M B N"]:
+    """Rows of each model's table."""
+    return torch.stack([own[i] for own, i in zip(table, chosen, strict=True)])

@@ -1,0 +1,124 @@
+"""The Elman cell, in the paper's form without biases (arXiv:2310.02430), and the slow truth of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emt_core.networks.cell import Cell, uniform
+from emt_core.support.checks import integer
+
+RECURRENT_STARTS = ("uniform", "orthogonal", "identity", "small")
+ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda x: x}
+
+Matrices = tuple[Tensor, Tensor, Tensor]  #: W_uh (M, N, D), W_hh (M, N, N), W_r (M, D, N), in this order everywhere
+
+
+@dataclass(frozen=True, eq=False)
+class Elman(Cell):
+    """h_t = σ(W_hh h_{t−1} + W_uh x_t + b). Trained here with tanh and without ``b``; ``"identity"`` makes the linear
+    networks of the theory, and ``b`` is for those that come from ``torch.nn.RNN``, the sum of its two biases."""
+
+    W_hh: Float[Tensor, "M N N"]
+    W_uh: Float[Tensor, "M N I"]
+    b: Float[Tensor, "M N"] | None = None
+    activation: str = "tanh"
+
+    module = torch.nn.RNN
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {self.activation!r}")
+        if self.W_uh.ndim != 3:
+            raise ValueError(f"W_uh must have shape (M, N, I), got {tuple(self.W_uh.shape)}")
+        models, hidden, _ = size = tuple(self.W_uh.shape)
+        for name, want in (("W_hh", (models, hidden, hidden)), ("b", (models, hidden))):
+            given = getattr(self, name)
+            if given is not None and tuple(given.shape) != want:
+                raise ValueError(f"{name} must have shape {want} to go with W_uh {size}, got {tuple(given.shape)}")
+
+    @classmethod
+    def init(cls, inputs: int, hidden: int, generators: Sequence[torch.Generator]) -> Self:
+        """U(−1/√N, 1/√N) for every weight, PyTorch's default for ``nn.RNN``, which is how the authors start."""
+        inputs, hidden = integer("inputs", inputs, 1), integer("hidden", hidden, 1)
+        W_uh = uniform((hidden, inputs), hidden**-0.5, generators)
+        return cls(W_uh=W_uh, W_hh=uniform((hidden, hidden), hidden**-0.5, generators))
+
+    @property
+    def hidden(self) -> int:
+        return self.W_uh.shape[1]
+
+    @property
+    def inputs(self) -> int:
+        return self.W_uh.shape[2]
+
+    def step(self, h: Float[Tensor, "M B N"], x: Float[Tensor, "M B I"] | None = None) -> Float[Tensor, "M B N"]:
+        drive = h @ self.W_hh.mT
+        if x is not None:
+            drive = drive + x @ self.W_uh.mT
+        return ACTIVATIONS[self.activation](drive if self.b is None else drive + self.b[:, None])
+
+    def started(self, recurrent: str, generators: Sequence[torch.Generator]) -> Self:
+        """The same cells with another start of W_hh: ``"orthogonal"`` (uniformly drawn), ``"identity"``, ``"small"``, a
+        tenth of what it is, or ``"uniform"``, as it is."""
+        if recurrent not in RECURRENT_STARTS:
+            raise ValueError(f"recurrent must be one of {RECURRENT_STARTS}, got {recurrent!r}")
+        if recurrent == "small":
+            return replace(self, W_hh=0.1 * self.W_hh)
+        if recurrent == "identity":
+            return replace(self, W_hh=torch.eye(self.hidden, device=self.device).expand_as(self.W_hh).clone())
+        if recurrent == "orthogonal":
+            shape = (self.hidden, self.hidden)
+            gaussian = torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators])
+            Q, R = torch.linalg.qr(gaussian.double())
+            # QR leaves the signs of R's diagonal open; fixed, Q is uniform (Mezzadri 2007)
+            return replace(self, W_hh=(Q * R.diagonal(dim1=1, dim2=2).sign()[:, None]).float())
+        return self
+
+    @classmethod
+    def of_module(cls, module: torch.nn.Module) -> Self:
+        bias = (module.bias_ih_l0 + module.bias_hh_l0)[None] if module.bias else None  # type: ignore[operator, index]
+        W_hh, W_uh = module.weight_hh_l0[None], module.weight_ih_l0[None]  # type: ignore[index]
+        return cls(W_hh=W_hh, W_uh=W_uh, b=bias, activation=str(module.nonlinearity))
+
+    def to_module(self) -> torch.nn.Module:
+        if self.activation == "identity":
+            raise ValueError("cell.activation must be 'tanh' or 'relu' for torch.nn.RNN, got 'identity'")
+        dtype, device = self.W_hh.dtype, self.device
+        made = torch.nn.RNN(self.inputs, self.hidden, 1, self.activation, dtype=dtype, device=device)
+        bias = torch.zeros_like(self.W_hh[0, 0]) if self.b is None else self.b[0].detach()
+        weights = {"weight_ih_l0": self.W_uh[0].detach(), "weight_hh_l0": self.W_hh[0].detach(), "bias_ih_l0": bias}
+        made.load_state_dict(weights | {"bias_hh_l0": torch.zeros_like(bias)})
+        return made
+
+
+def loss_and_grad(
+    W_uh: Float[Tensor, "M N D"],
+    W_hh: Float[Tensor, "M N N"],
+    W_r: Float[Tensor, "M D N"],
+    inputs: Float[Tensor, "M S B D"],
+    targets: Float[Tensor, "M T B D"],
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], Matrices]:
+    """The truth beside the kernels, by autograd. Per model: mean squared error over the T output steps that follow S
+    inputs, share of right signs, and the gradient of the former.
+
+    The loss is a mean over time, batch and dimension, not over models: a model's gradient does not depend on how many
+    others share the call.
+    """
+    weights = [w.detach().clone().requires_grad_() for w in (W_uh, W_hh, W_r)]
+    cell, h, written = Elman(W_uh=weights[0], W_hh=weights[1]), None, []
+    h = inputs.new_zeros(*inputs.shape[:1], inputs.shape[2], cell.hidden)
+    for t in range(inputs.shape[1] + targets.shape[1]):
+        h = cell.step(h, inputs[:, t] if t < inputs.shape[1] else None)
+        if t >= inputs.shape[1]:
+            written.append(h @ weights[2].mT)
+    outputs = torch.stack(written, dim=1)
+    loss = (outputs - targets).square().mean(dim=(1, 2, 3))
+    d_uh, d_hh, d_r = torch.autograd.grad(loss.sum(), weights)
+    accuracy = ((outputs * targets) > 0).to(loss.dtype).mean(dim=(1, 2, 3))
+    return loss.detach(), accuracy, (d_uh, d_hh, d_r)

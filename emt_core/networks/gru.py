@@ -1,0 +1,67 @@
+"""The GRU cell of ``torch.nn.GRU``, which the onion paper trains (arXiv:2408.10920)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emt_core.networks.cell import Cell, Scan, check_gates, draw_gates
+from emt_core.networks.kernels import gru as kernel
+from emt_core.support.checks import integer
+
+
+@dataclass(frozen=True, eq=False)
+class GRU(Cell):
+    """Gates stacked r, z, n as in torch, G = 3N: r = σ(x_r + W_hr h), z = σ(x_z + W_hz h), n = tanh(x_n + r ⊙ (W_hn h +
+    b_hn)), h' = (1 − z) ⊙ n + z ⊙ h, with x = W_ih x_t + b_ih and the other biases."""
+
+    W_ih: Float[Tensor, "M G I"]
+    W_hh: Float[Tensor, "M G N"]
+    b_ih: Float[Tensor, "M G"]
+    b_hh: Float[Tensor, "M G"]
+
+    module = torch.nn.GRU
+
+    def __post_init__(self) -> None:
+        check_gates(self, 3)
+
+    @classmethod
+    def init(cls, inputs: int, hidden: int, generators: Sequence[torch.Generator]) -> Self:
+        """U(−1/√N, 1/√N) for every weight, as PyTorch draws its module."""
+        return cls(*draw_gates(integer("inputs", inputs, 1), integer("hidden", hidden, 1), 3, generators))
+
+    @property
+    def hidden(self) -> int:
+        return self.W_hh.shape[2]
+
+    @property
+    def inputs(self) -> int:
+        return self.W_ih.shape[2]
+
+    def gates(
+        self, h: Float[Tensor, "M B N"], x: Float[Tensor, "M B I"] | None = None
+    ) -> tuple[Float[Tensor, "M B N"], Float[Tensor, "M B N"], Float[Tensor, "M B N"]]:
+        """Gates r and z and candidate n, when ``x`` is read in states ``h``."""
+        bias = self.b_ih[:, None]
+        i_r, i_z, i_n = (bias if x is None else x @ self.W_ih.mT + bias).chunk(3, dim=-1)
+        h_r, h_z, h_n = (h @ self.W_hh.mT + self.b_hh[:, None]).chunk(3, dim=-1)
+        r, z = torch.sigmoid(i_r + h_r), torch.sigmoid(i_z + h_z)
+        return r, z, torch.tanh(i_n + r * h_n)
+
+    def step(self, h: Float[Tensor, "M B N"], x: Float[Tensor, "M B I"] | None = None) -> Float[Tensor, "M B N"]:
+        """The slow truth beside :func:`emt_core.networks.kernels.gru.scan`."""
+        _, z, n = self.gates(h, x)
+        return (1 - z) * n + z * h
+
+    def scan(self, table: Float[Tensor, "M W I"]) -> Scan:
+        """By the kernel, whose table holds the product of every row with W_ih, and all biases but b_hn."""
+        most, b_hn = self.b_hh[:, : 2 * self.hidden], self.b_hh[:, 2 * self.hidden :]
+        outside_r = torch.cat([most, torch.zeros_like(b_hn)], dim=1)
+        products = table @ self.W_ih.mT + (self.b_ih + outside_r)[:, None]
+        return partial(kernel.scan, products, b_hn, self.W_hh)

@@ -1,0 +1,268 @@
+"""Many GRUs over many sequences of tokens: one differentiable function, :func:`scan`.
+
+The product with an input is a row of a table, one row per token, computed once a step of training. The backward pass is
+written by hand: on the CPU in float32 it is compiled (``gru.cpp``), elsewhere it is torch's batched products, those for
+the weights one large product over all of time; on CUDA these are recorded as graphs. The truth beside all this is
+:meth:`emt_core.networks.gru.GRU.step` under autograd.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from emt_core.networks.kernels import recorded
+from emt_core.networks.kernels.compiled import INT, POINTER, Workspace, instruction_set, load
+
+KEPT = 8  # pieces of memory kept for later passes,
+LARGEST = 2**24  # floats, 64 MiB: larger ones, from single passes over much data, are not
+_lock = threading.Lock()
+
+
+def scan(
+    table: Float[Tensor, "M V G"],
+    b_hn: Float[Tensor, "M N"],
+    W_hh: Float[Tensor, "M G N"],
+    tokens: Int[Tensor, "M T B"],
+    h: Float[Tensor, "M B N"],
+    active: Int[Tensor, "M T"] | None = None,
+) -> Float[Tensor, "M T B N"]:
+    """The states after each of T steps from ``h``, gates in torch's order r, z, n (G = 3N), x a row of ``table``:
+
+    r = σ(x_r + W_hr h), z = σ(x_z + W_hz h), n = tanh(x_n + r ⊙ (W_hn h + b_hn)), h' = (1 − z) ⊙ n + z ⊙ h.
+
+    ``table`` holds W_ih times each token's embedding, and every bias but b_hn. At step t only the first
+    ``active[:, t]`` sequences move, the others keep their state: with sequences sorted by length, longest first, the
+    last state is that after each one's last token. Differentiable in ``table``, ``b_hn``, ``W_hh`` and ``h``.
+    """
+    models, steps, batch = tokens.shape
+    hidden = h.shape[-1]
+    want = {
+        "table": (models, table.shape[1], 3 * hidden),
+        "b_hn": (models, hidden),
+        "W_hh": (models, 3 * hidden, hidden),
+        "h": (models, batch, hidden),
+        "active": (models, steps),
+    }
+    if active is None:
+        active = torch.full((models, steps), batch, dtype=torch.int64, device=tokens.device)
+    for name, x in {"table": table, "b_hn": b_hn, "W_hh": W_hh, "h": h, "active": active}.items():
+        if tuple(x.shape) != want[name]:
+            raise ValueError(f"{name} must have shape {want[name]}, got {tuple(x.shape)}")
+    for name, x in {"table": table, "b_hn": b_hn, "W_hh": W_hh, "tokens": tokens, "active": active}.items():
+        dtype = x.dtype if name in ("tokens", "active") else h.dtype
+        if (x.dtype, x.device) != (dtype, h.device):  # compiled code would read one as the other
+            raise ValueError(f"{name} must be {dtype} on {h.device} like h, got {x.dtype} on {x.device}")
+    tokens, active = tokens.long(), active.long()
+    if h.device.type == "cpu":  # compiled code would read beyond the table
+        _check_range("tokens", tokens, table.shape[1] - 1)
+        _check_range("active", active, batch)
+    if steps == 0:
+        return h[:, None][:, :0]
+    return _Scan.apply(table, b_hn, W_hh, h, tokens, active, torch.is_grad_enabled())
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, table, b_hn, W_hh, h, tokens, active, learning):
+        arrays = (table, b_hn, W_hh, h, tokens, active)
+        if h.device.type == "cpu" and h.dtype == torch.float32 and library(instruction_set()) is not None:
+            ctx.run_backward = _native_backward
+            states, saved = _native_forward(*arrays)
+        elif (loan := _loan(ctx.needs_input_grad if learning else (), *arrays)) is not None:
+            ctx.run_backward = _recorded_backward
+            states, saved = loan.recording.forward(*arrays)[0].clone(), loan
+        else:
+            ctx.run_backward = _torch_backward
+            states, saved = _torch_forward(*arrays)
+        ctx.save_for_backward(W_hh, tokens, active)
+        ctx.saved, ctx.vocabulary = saved, table.shape[1]  # intermediate values, none of them an input or output
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        weights = any(ctx.needs_input_grad[:3])
+        return *ctx.run_backward(grad, ctx.vocabulary, weights, *ctx.saved_tensors, ctx.saved), None, None, None
+
+
+# --- torch: any device, any dtype -------------------------------------------------------------------------------------
+
+
+def _torch_forward(table, b_hn, W_hh, h, tokens, active):
+    _, steps, batch = tokens.shape
+    x = table.gather(1, tokens.flatten(1)[..., None].expand(-1, -1, table.shape[2])).unflatten(1, (steps, batch))
+    moves = (torch.arange(batch, device=h.device) < active[..., None])[..., None]  # (M, T, B, 1)
+    W, states, gates = W_hh.mT, [h], []
+    for t in range(steps):
+        x_r, x_z, x_n = x[:, t].chunk(3, dim=-1)
+        a_r, a_z, q = (states[-1] @ W).chunk(3, dim=-1)
+        r, z, q = torch.sigmoid(x_r + a_r), torch.sigmoid(x_z + a_z), q + b_hn[:, None]
+        n = torch.tanh(x_n + r * q)
+        gates.append(torch.stack([r, z, q, n]))
+        states.append(torch.where(moves[:, t], n + z * (states[-1] - n), states[-1]))
+    states = torch.stack(states, dim=1)
+    return states[:, 1:].clone(), (states, torch.stack(gates))  # not the same memory: it is the caller's to change
+
+
+def _torch_backward(grad, vocabulary, weights, W_hh, tokens, active, saved):
+    _, steps, batch = tokens.shape
+    states, gates = saved
+    moves = (torch.arange(batch, device=grad.device) < active[..., None])[..., None].to(grad.dtype)
+    d, deltas, inputs = torch.zeros_like(states[:, 0]), [], []
+    for t in reversed(range(steps)):
+        d = d + grad[:, t]
+        h, (r, z, q, n) = states[:, t], gates[t]
+        moving = d * moves[:, t]
+        a = moving * (1 - z) * (1 - n * n)
+        d_r, d_z = a * q * r * (1 - r), moving * (h - n) * z * (1 - z)
+        deltas.append(torch.cat([d_r, d_z, a * r], dim=-1))
+        inputs.append(torch.cat([d_r, d_z, a], dim=-1))
+        d = torch.baddbmm(d - moving + moving * z, deltas[-1], W_hh)
+    if not weights:
+        return None, None, None, d
+    delta = torch.stack(deltas[::-1], dim=1).flatten(1, 2)  # (M, T·B, 3N)
+    dx = torch.stack(inputs[::-1], dim=1).flatten(1, 2)
+    one_hot = torch.nn.functional.one_hot(tokens.flatten(1), vocabulary).to(dx.dtype)
+    hidden = W_hh.shape[2]
+    return one_hot.mT @ dx, delta[..., 2 * hidden :].sum(1), delta.mT @ states[:, :-1].flatten(1, 2), d
+
+
+# --- the same, recorded: CUDA -----------------------------------------------------------------------------------------
+
+
+class _Passes:
+    """Forward, and where ``gradients`` are asked for backward, over arrays of one shape."""
+
+    def __init__(self, gradients: str, arrays: tuple[Tensor, ...], stream) -> None:
+        self.forward = recorded.Recorded(_torch_forward, *arrays, stream=stream)
+        table, _, W_hh, _, tokens, active = self.forward.inputs
+        states, saved = self.forward.outputs
+        if gradients == "none":
+            return
+        run = partial(_torch_backward, vocabulary=table.shape[1], weights=gradients == "all", W_hh=W_hh, tokens=tokens)
+        self.backward = recorded.Recorded(lambda grad: run(grad, active=active, saved=saved), states, stream=stream)
+
+
+def _loan(needs: tuple[bool, ...], *arrays) -> recorded.Loan | None:
+    """Recorded passes over arrays like these, where there are any."""
+    table, h, tokens = arrays[0], arrays[3], arrays[4]
+    if not recorded.possible(h) or tokens.numel() * h.shape[-1] > recorded.LARGEST:
+        return None
+    gradients = "all" if any(needs[:3]) else "states" if any(needs) else "none"
+    key = (gradients, *tokens.shape, *table.shape, h.dtype, h.device, recorded.stream_of(h))
+    return recorded.Loan.of(key, h.device, lambda stream: _Passes(gradients, arrays, stream))
+
+
+def _recorded_backward(grad, vocabulary, weights, W_hh, tokens, active, loan):
+    return tuple(None if g is None else g.clone() for g in loan.recording.backward(grad))
+
+
+# --- compiled: float32 on the CPU -------------------------------------------------------------------------------------
+
+
+class _Lease:
+    """Memory for what a backward pass needs. It is taken from what earlier ones have given back: megabytes fresh from
+    the operating system at every step of training would cost as much as the step."""
+
+    _free: ClassVar[list[Tensor]] = []
+
+    def __init__(self, floats: int) -> None:
+        with _lock:
+            fits = (i for i, x in enumerate(self._free) if floats + 16 <= x.numel() <= 2 * floats + 64)
+            place = next(fits, None)
+            self._floats = None if place is None else self._free.pop(place)
+        if self._floats is None:
+            self._floats = torch.empty(floats + 16, dtype=torch.float32)
+
+    def address(self, offset: int) -> int:
+        """Of the float at ``offset``, counted from the first whose address is a multiple of 64."""
+        return (self._floats.data_ptr() + 63) // 64 * 64 + 4 * offset
+
+    def __del__(self) -> None:
+        if self._floats.numel() > LARGEST:
+            return
+        if _lock.acquire(blocking=False):  # the collector may call this anywhere, even while the lock is held
+            self._free.append(self._floats)
+            del self._free[:-KEPT]
+            _lock.release()
+
+
+@lru_cache
+def library(name: str) -> ctypes.CDLL | None:
+    """The compiled functions for one instruction set, or None, said once in the log, where they are not there."""
+    functions = load("gru", name)
+    if functions is None:
+        return None
+    for size in (functions.gru_saved, functions.gru_workspace):
+        size.restype, size.argtypes = INT, [INT] * 4
+    functions.gru_forward.restype, functions.gru_forward.argtypes = None, [INT] * 4 + [POINTER] * 9
+    functions.gru_backward.restype, functions.gru_backward.argtypes = None, [INT] * 4 + [POINTER] * 10
+    return functions
+
+
+def _native_forward(table, b_hn, W_hh, h, tokens, active):
+    arrays = {"table": table, "b_hn": b_hn, "W_hh": W_hh, "tokens": tokens, "active": active, "h": h}
+    arrays = {name: x.detach().contiguous() for name, x in arrays.items()}
+    models, steps, batch = tokens.shape
+    size = (h.shape[-1], table.shape[1], batch, steps)
+    functions = library(instruction_set())
+    floats = functions.gru_saved(*size)
+    saved = _Lease(models * floats)
+    states = h.new_empty(models, steps, batch, h.shape[-1])
+
+    def one(m: int) -> None:
+        inputs = [arrays[name][m].data_ptr() for name in ("table", "b_hn", "W_hh", "tokens", "active", "h")]
+        work = Workspace().get(functions.gru_workspace(*size))
+        functions.gru_forward(*size, *inputs, work.data_ptr(), saved.address(m * floats), states[m].data_ptr())
+
+    _each(one, models)
+    return states, saved
+
+
+def _native_backward(grad, vocabulary, weights, W_hh, tokens, active, saved):
+    models, steps, batch = tokens.shape
+    hidden = W_hh.shape[2]
+    size = (hidden, vocabulary, batch, steps)
+    functions = library(instruction_set())
+    arrays = {"W_hh": W_hh.detach(), "tokens": tokens, "active": active, "grad": grad}
+    arrays = {name: x.contiguous() for name, x in arrays.items()}
+    floats = functions.gru_saved(*size)
+    grad_h = grad.new_empty(models, batch, hidden)
+    shapes = [(models, vocabulary, 3 * hidden), (models, hidden), (models, 3 * hidden, hidden)]
+    grads = [grad.new_empty(shape) for shape in shapes] if weights else []
+
+    def one(m: int) -> None:
+        inputs = [arrays[name][m].data_ptr() for name in ("W_hh", "tokens", "active")]
+        work = Workspace().get(functions.gru_workspace(*size))
+        outputs = [grad_h[m].data_ptr(), *([g[m].data_ptr() for g in grads] or [None] * 3)]
+        functions.gru_backward(
+            *size, *inputs, saved.address(m * floats), arrays["grad"][m].data_ptr(), work.data_ptr(), *outputs
+        )
+
+    _each(one, models)
+    return *(grads or [None] * 3), grad_h
+
+
+def _each(function, models: int) -> None:
+    """Models side by side on as many cores as torch may use: the functions let go of Python's lock."""
+    threads = min(models, torch.get_num_threads())
+    if threads == 1:
+        for m in range(models):
+            function(m)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(function, range(models)))
+
+
+def _check_range(name: str, x: Tensor, last: int) -> None:
+    if x.numel() and not 0 <= int(x.min()) <= int(x.max()) <= last:
+        raise ValueError(f"{name} must lie in 0 … {last}, got {int(x.min())} … {int(x.max())}")

@@ -1,0 +1,54 @@
+"""Weights as safetensors with text metadata: one format for cells and networks of every kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from emt_core.networks.cell import Cell
+from emt_core.networks.cells import CELLS, cell_named
+from emt_core.networks.tokens import TokenNetwork
+from emt_core.networks.vectors import VectorNetwork
+from emt_core.support.files import read_safetensors, write_safetensors
+
+
+def save(model: Cell | VectorNetwork | TokenNetwork, path: str | Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a model, with its cell's name and settings beside ``metadata``; whole or not at all."""
+    cell = model if isinstance(model, Cell) else model.cell
+    name = next(name for name, kind in CELLS.items() if type(cell) is kind)
+    settings = {key: value if isinstance(value, str) else json.dumps(value) for key, value in model.settings.items()}
+    write_safetensors(model.weights, Path(path), (metadata or {}) | settings | {"cell": name})
+
+
+def load(path: str | Path) -> tuple[Any, dict[str, str]]:
+    """A saved model and its metadata: a network, or a cell alone if that is what was saved.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no saved model at {path}")
+    tensors, metadata = read_safetensors(path, "path")
+    if metadata.get("cell") not in CELLS:
+        raise ValueError(f"path must hold a saved model, {path} says cell={metadata.get('cell')!r}")
+    kind = cell_named(metadata["cell"])
+    own = {"W_r", "W_o", "b_o", "embedding"}
+    named = {key: metadata[key] for key in _settings_of(kind) if key in metadata}
+    try:
+        cell = kind(**{name: w for name, w in tensors.items() if name not in own}, **named)
+        if "W_r" in tensors:
+            return VectorNetwork(cell, tensors["W_r"]), metadata
+        if "embedding" in tensors:
+            ends = {name: tensors[name] for name in ("embedding", "W_o", "b_o")}
+            return TokenNetwork(cell, **ends, autoregressive=json.loads(metadata["autoregressive"])), metadata
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"path must hold a whole {metadata['cell']} model, {path} does not: {error}") from error
+    return cell, metadata
+
+
+def _settings_of(kind: type[Cell]) -> list[str]:
+    """Fields of a cell that are no tensors."""
+    return [name for name, field in kind.__dataclass_fields__.items() if field.type == "str"]  # type: ignore[attr-defined]

@@ -1,0 +1,143 @@
+"""Networks that read a sequence of tokens and then write one: an embedding, a cell and a read-out (arXiv:2408.10920)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from emt_core.networks.cell import Cell, Ensemble, rows, uniform
+from emt_core.support.checks import integer
+from emt_core.tasks.sequences import Sequences
+
+
+@dataclass(frozen=True, eq=False)
+class TokenNetwork(Ensemble):
+    """M networks. Rows 0 … V − 1 of ``embedding`` (W = V + 2) are the tokens', row V starts the writing, and row V + 1
+    is "no input". Writing starts from the state after the last token read: the first input is row V, and then, if
+    ``autoregressive``, the token just written, else row V + 1. Scores are W_o visible(h) + b_o."""
+
+    cell: Cell
+    embedding: Float[Tensor, "M W I"]
+    W_o: Float[Tensor, "M V N"]
+    b_o: Float[Tensor, "M V"]
+    autoregressive: bool = True
+
+    def __post_init__(self) -> None:
+        if self.W_o.ndim != 3:
+            raise ValueError(f"W_o must have shape (M, V, N), got {tuple(self.W_o.shape)}")
+        models, vocabulary = self.cell.models, self.W_o.shape[1]
+        want = {"W_o": (models, vocabulary, self.cell.hidden), "b_o": (models, vocabulary)}
+        for name, shape in (want | {"embedding": (models, vocabulary + 2, self.cell.inputs)}).items():
+            got = tuple(getattr(self, name).shape)
+            if got != shape:
+                raise ValueError(f"{name} must have shape {shape} to go with the cell and W_o, got {got}")
+
+    @classmethod
+    def init(
+        cls,
+        cell: type[Cell],
+        vocabulary: int,
+        hidden: int,
+        generators: Sequence[torch.Generator],
+        autoregressive: bool = True,
+    ) -> Self:
+        """One freshly drawn network per generator, float32, as PyTorch draws its modules: embeddings of N numbers from
+        N(0, 1), then the cell, then W_o and b_o from U(−1/√N, 1/√N)."""
+        hidden, vocabulary = integer("hidden", hidden, 1), integer("vocabulary", vocabulary, 2)
+        if len(generators) == 0:
+            raise ValueError("generators must hold at least one torch.Generator, got none")
+        shape = (vocabulary + 2, hidden)
+        embedding = torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators])
+        drawn, bound = cell.init(hidden, hidden, generators), hidden**-0.5
+        W_o, b_o = (uniform(shape, bound, generators) for shape in ((vocabulary, hidden), (vocabulary,)))
+        return cls(drawn, embedding, W_o, b_o, autoregressive)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return {"embedding": self.embedding} | self.cell.weights | {"W_o": self.W_o, "b_o": self.b_o}
+
+    def with_weights(self, weights: dict[str, Tensor]) -> Self:
+        mine = {name: weights[name] for name in ("embedding", "W_o", "b_o")}
+        own = {name: w for name, w in weights.items() if name not in mine}
+        return type(self)(self.cell.with_weights(own), **mine, autoregressive=self.autoregressive)
+
+    @property
+    def settings(self) -> dict:
+        own = {"cell": type(self.cell).__name__.lower(), "autoregressive": self.autoregressive}
+        return self.cell.settings | own
+
+    @property
+    def hidden(self) -> int:
+        """N, the size of the visible state."""
+        return self.cell.hidden
+
+    @property
+    def state_size(self) -> int:
+        """n, the size of the whole state."""
+        return self.cell.state_size
+
+    @property
+    def vocabulary(self) -> int:
+        """V, how many tokens there are."""
+        return self.W_o.shape[1]
+
+    def step(self, h: Float[Tensor, "M B n"], inputs: Int[Tensor, "M B"]) -> Float[Tensor, "M B n"]:
+        """The states after reading ``inputs``, rows of the embedding."""
+        return self.cell.step(h, rows(self.embedding, inputs))
+
+    def encode(self, sequences: Sequences) -> Float[Tensor, "M B n"]:
+        """The state in which each sequence leaves the network, read from the state zero."""
+        return self.trajectory(sequences)[:, -1]
+
+    def trajectory(self, sequences: Sequences) -> Float[Tensor, "M L B n"]:
+        """The states after each token read; a sequence that is over keeps its last one."""
+        sequences = self._checked(sequences)
+        h = self.cell.zero_state(sequences.tokens.shape[2])
+        return self.cell.scan(self.embedding)(sequences.tokens, h, sequences.active)
+
+    def writing_inputs(self, sequences: Sequences) -> Int[Tensor, "M L B"]:
+        """What the network reads while it writes ``sequences``, if it makes no mistake (teacher forcing)."""
+        tokens = self._checked(sequences).tokens
+        start = torch.full_like(tokens[:, :1], self.vocabulary)
+        later = tokens[:, :-1] if self.autoregressive else torch.full_like(tokens[:, 1:], self.vocabulary + 1)
+        return torch.cat([start, later], dim=1)
+
+    def logits(self, h: Float[Tensor, "M B n"], sequences: Sequences) -> Float[Tensor, "M L B V"]:
+        """Scores of the tokens at each step of writing ``sequences`` from ``h``, teacher-forced if autoregressive."""
+        inputs, active = self.writing_inputs(sequences), sequences.expand(self.models).active
+        return self.read_out(self.cell.scan(self.embedding)(inputs, h, active))
+
+    def read_out(self, states: Float[Tensor, "M L B n"]) -> Float[Tensor, "M L B V"]:
+        """Scores of the tokens in these states."""
+        visible = self.cell.visible(states)
+        return torch.baddbmm(self.b_o[:, None], visible.flatten(1, 2), self.W_o.mT).unflatten(1, states.shape[1:3])
+
+    @torch.no_grad()
+    def write(self, h: Float[Tensor, "M B n"], length: int) -> Int[Tensor, "M L B"]:
+        """The ``length`` tokens that the network writes from ``h`` by itself, each time the one with the largest
+        score."""
+        scan = self.cell.scan(self.embedding)
+        inputs = torch.full((self.models, 1, h.shape[1]), self.vocabulary, device=h.device)
+        written = []
+        for _ in range(integer("length", length, 1)):
+            states = scan(inputs, h)
+            h = states[:, 0]
+            written.append(self.read_out(states).argmax(3))
+            inputs = written[-1] if self.autoregressive else torch.full_like(inputs, self.vocabulary + 1)
+        return torch.cat(written, dim=1)
+
+    def _checked(self, sequences: Sequences) -> Sequences:
+        """The sequences for every model, if they are of this vocabulary."""
+        if sequences.largest >= self.vocabulary:
+            raise ValueError(f"sequences must hold tokens in 0 … {self.vocabulary - 1}, got {sequences.largest}")
+        return sequences.expand(self.models)
+
+
+def right_tokens(written: Int[Tensor, "M L B"], sequences: Sequences) -> Bool[Tensor, "M L B"]:
+    """Which tokens are those of ``sequences``; True beyond a sequence's end, so that ``.all(1)`` is exact match."""
+    return (written == sequences.tokens) | ~sequences.mask

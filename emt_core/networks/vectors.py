@@ -1,0 +1,119 @@
+"""Networks that read vectors and write vectors: a cell and a linear read-out. They bind variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emt_core.networks.cell import Cell, Ensemble, uniform
+from emt_core.networks.elman import Elman
+
+
+@dataclass(frozen=True, eq=False)
+class VectorNetwork(Ensemble):
+    """M networks: h_t = cell(h_{t−1}, u_t), o_t = W_r visible(h_t), with inputs u and outputs o of D numbers. After the
+    inputs they run on without any."""
+
+    cell: Cell
+    W_r: Float[Tensor, "M D N"]
+
+    def __post_init__(self) -> None:
+        want = (self.cell.models, self.cell.inputs, self.cell.hidden)
+        if tuple(self.W_r.shape) != want:
+            raise ValueError(f"W_r must have shape {want} to go with its cell, got {tuple(self.W_r.shape)}")
+
+    @classmethod
+    def init(cls, cell: type[Cell], dim: int, hidden: int, generators: Sequence[torch.Generator]) -> Self:
+        """One freshly drawn network per generator, float32: the cell, then W_r from U(−1/√N, 1/√N)."""
+        drawn = cell.init(dim, hidden, generators)
+        return cls(drawn, uniform((dim, hidden), hidden**-0.5, generators))
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return self.cell.weights | {"W_r": self.W_r}
+
+    def with_weights(self, weights: dict[str, Tensor]) -> Self:
+        own = {name: w for name, w in weights.items() if name != "W_r"}
+        return type(self)(self.cell.with_weights(own), weights["W_r"])
+
+    @property
+    def settings(self) -> dict:
+        return self.cell.settings | {"cell": type(self.cell).__name__.lower()}
+
+    @property
+    def hidden(self) -> int:
+        """N, the size of the visible state."""
+        return self.cell.hidden
+
+    @property
+    def dim(self) -> int:
+        """D, the size of an input and of an output."""
+        return self.W_r.shape[1]
+
+    @property
+    def W_uh(self) -> Float[Tensor, "M N D"]:
+        """Of an Elman network, by the paper's names."""
+        return self.cell.W_uh  # type: ignore[attr-defined]
+
+    @property
+    def W_hh(self) -> Float[Tensor, "M N N"]:
+        return self.cell.W_hh  # type: ignore[attr-defined]
+
+    def step(self, h: Float[Tensor, "M B n"], u: Float[Tensor, "M B D"] | None = None) -> Float[Tensor, "M B n"]:
+        """One step of the recurrence; without ``u`` the network runs on its own."""
+        return self.cell.step(h, u)
+
+    def read_out(self, h: Float[Tensor, "M *T B n"]) -> Float[Tensor, "M *T B D"]:
+        """What is written in the states ``h``."""
+        return self.cell.visible(h) @ (self.W_r.mT if h.ndim == 3 else self.W_r.mT[:, None])
+
+    def rollout(
+        self, inputs: Float[Tensor, "M S B D"], horizon: int = 0, h: Float[Tensor, "M B n"] | None = None
+    ) -> tuple[Float[Tensor, "M L B n"], Float[Tensor, "M L B D"]]:
+        """States and outputs at all L = S + horizon steps: S that read ``inputs``, then ``horizon`` without input.
+
+        Starts from ``h`` (zero if not given). Index S of the results is the first step of the output phase.
+        """
+        models, reading, batch, dim = inputs.shape
+        if (models, dim) != (self.models, self.dim):
+            raise ValueError(f"inputs must have shape ({self.models}, S, B, {self.dim}), got {tuple(inputs.shape)}")
+        if horizon < 0 or reading + horizon < 1:
+            raise ValueError(f"horizon must be at least 0, and 1 without inputs; got {horizon} with {reading} inputs")
+        h = self.cell.zero_state(batch).to(inputs) if h is None else h
+        if tuple(h.shape) != (models, batch, self.cell.state_size):
+            raise ValueError(f"h must have shape {(models, batch, self.cell.state_size)}, got {tuple(h.shape)}")
+        states = []
+        for t in range(reading + horizon):
+            h = self.step(h, inputs[:, t] if t < reading else None)
+            states.append(h)
+        trajectory = torch.stack(states, dim=1)
+        return trajectory, self.read_out(trajectory)
+
+
+def elman(
+    W_uh: Float[Tensor, "M N D"],
+    W_hh: Float[Tensor, "M N N"],
+    W_r: Float[Tensor, "M D N"],
+    activation: str = "tanh",
+) -> VectorNetwork:
+    """The paper's network of these three matrices."""
+    return VectorNetwork(Elman(W_uh=W_uh, W_hh=W_hh, activation=activation), W_r)
+
+
+def loss_and_grad(
+    network: VectorNetwork, inputs: Float[Tensor, "M S B D"], targets: Float[Tensor, "M T B D"]
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], dict[str, Tensor]]:
+    """What networks of any cell are trained with where there is no kernel: per model, mean squared error over the
+    output phase, share of right signs, and the gradient of the former by autograd, one tensor per weight."""
+    weights = {name: w.detach().requires_grad_() for name, w in network.weights.items()}
+    _, outputs = network.with_weights(weights).rollout(inputs, targets.shape[1])
+    written = outputs[:, inputs.shape[1] :]
+    loss = (written - targets).square().mean(dim=(1, 2, 3))
+    gradients = torch.autograd.grad(loss.sum(), list(weights.values()))
+    accuracy = ((written.detach() * targets) > 0).to(loss.dtype).mean(dim=(1, 2, 3))
+    return loss.detach(), accuracy, dict(zip(weights, gradients, strict=True))

@@ -1,0 +1,1 @@
+"""Checks of arguments, files written whole, running, random streams."""

@@ -1,0 +1,164 @@
+"""Repeating tokens: read a sequence of tokens, then write it. Source: Csordás, Potts, Manning, Geiger, arXiv:2408.10920."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import SupportsIndex
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from emt_core.support.checks import integer
+from emt_core.support.random_streams import stream
+from emt_core.tasks.sequences import Generators, Sequences
+
+
+@dataclass(frozen=True)
+class TokenRepeat:
+    """Read a sequence of tokens, then write it. Tokens are 0 … V − 1, V = ``vocabulary``;
+    lengths are uniform in ``shortest`` … ``longest``; without ``repeats`` no token comes twice in a sequence.
+
+    Raises:
+        ValueError: a number out of range, or too few tokens for a sequence without repeats.
+    """
+
+    vocabulary: SupportsIndex = 30
+    shortest: SupportsIndex = 2
+    longest: SupportsIndex = 9
+    repeats: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("vocabulary", 2), ("shortest", 1)):
+            object.__setattr__(self, name, integer(name, getattr(self, name), least))
+        object.__setattr__(self, "longest", integer("longest", self.longest, self.shortest))
+        if not self.repeats and self.longest > self.vocabulary:
+            raise ValueError(
+                f"longest must be at most vocabulary = {self.vocabulary} without repeats, got {self.longest}"
+            )
+        if (self.longest + 1) * self.vocabulary**self.longest >= 2**63:  # sequences are numbered in 64 bits
+            raise ValueError(
+                f"longest is too long for sequences of {self.vocabulary} tokens to be numbered: {self.longest}"
+            )
+
+    def count(self, length: int) -> int:
+        """How many sequences of this length there are."""
+        return self.vocabulary**length if self.repeats else math.perm(self.vocabulary, length)
+
+    def sample(
+        self,
+        batch: int,
+        generators: Generators,
+        avoid: Sequences | None = None,
+        length: int | None = None,
+    ) -> Sequences:
+        """Random sequences, model m's from ``generators[m]`` alone, none of which is in ``avoid`` (M = 1, or as many
+        models): those that are, are drawn again until none is left. ``length``: all of this one.
+
+        Raises:
+            ValueError: an argument out of range, or ``avoid`` holds all sequences of a length.
+        """
+        batch = integer("batch", batch, 1)
+        generators = [generators] if isinstance(generators, torch.Generator) else generators
+        if len(generators) == 0:
+            raise ValueError("generators must hold at least one torch.Generator, got none")
+        first, last = (self.shortest, self.longest) if length is None else (integer("length", length, 1),) * 2
+        if not self.shortest <= first <= last <= self.longest:
+            raise ValueError(f"length must lie in {self.shortest} … {self.longest}, got {length}")
+        forbidden = _forbidden(self, avoid)
+        if len(forbidden) not in (1, len(generators)):
+            raise ValueError(f"avoid must hold 1 or {len(generators)} models, got {len(forbidden)}")
+        drawn = [
+            self._draw(batch, first, last, g, forbidden[m % len(forbidden)].to(g.device))
+            for m, g in enumerate(generators)
+        ]
+        return Sequences(torch.stack([tokens for tokens, _ in drawn]), torch.stack([lengths for _, lengths in drawn]))
+
+    def validation(self, size: int = 5000, seed: int = 0, share: float | int = 0.2) -> Sequences:
+        """A fixed set of different sequences (M = 1), as evenly over the lengths as allows that of no length more than
+        ``share`` of all its sequences are taken. Fewer than ``size`` where that leaves no more."""
+        size = integer("size", size, 1)
+        if not 0 < share < 1:
+            raise ValueError(f"share must lie between 0 and 1, got {share}")
+        # The stream of the network of this seed, as the published tables have it; what is drawn here are integers, where
+        # a network first draws normal numbers.
+        generator = stream(seed, "network")
+        left, sets = size, []
+        for length in range(self.shortest, self.longest + 1):  # the shortest first: it has the fewest
+            number = min(left // (self.longest + 1 - length), int(share * self.count(length)))
+            left -= number
+            found = torch.empty(0, dtype=torch.int64)
+            while len(found) < number:
+                tokens, lengths = self._draw(2 * number, length, length, generator, found)
+                found = torch.cat([found, self._keys(tokens, lengths)]).unique()
+            found = found[torch.randperm(len(found), generator=generator)[:number]]
+            sets.append((self._tokens(found, length), torch.full((number,), length)))
+        order = range(len(sets) - 1, -1, -1)
+        return Sequences(
+            torch.cat([sets[i][0] for i in order], dim=1)[None], torch.cat([sets[i][1] for i in order])[None]
+        )
+
+    def contains(self, sequences: Sequences, others: Sequences) -> Bool[Tensor, "M B"]:
+        """Whether each of ``sequences`` is one of ``others`` (M = 1 or as many models)."""
+        self.check("sequences", sequences)
+        keys = [self._keys(*each) for each in zip(sequences.tokens, sequences.lengths, strict=True)]
+        forbidden = _forbidden(self, others)
+        return torch.stack([_among(k, forbidden[m % len(forbidden)]) for m, k in enumerate(keys)])
+
+    def check(self, name: str, sequences: Sequences) -> None:
+        """Whether ``sequences`` can be of this task: ValueError names the argument ``name`` otherwise."""
+        if sequences.tokens.shape[1] != self.longest:
+            raise ValueError(f"{name} must have L = {self.longest} tokens, got {sequences.tokens.shape[1]}")
+        if sequences.largest >= self.vocabulary:
+            raise ValueError(f"{name} must hold tokens in 0 … {self.vocabulary - 1}, got {sequences.largest}")
+
+    def _draw(self, batch: int, first: int, last: int, generator: torch.Generator, forbidden: Tensor):
+        """Tokens (L, B) and lengths (B,), the longest first."""
+        place = {"generator": generator, "device": generator.device}
+        lengths = torch.randint(first, last + 1, (batch,), **place).sort(descending=True).values
+        tokens = self._fill(lengths, generator)
+        again = _among(self._keys(tokens, lengths), forbidden)
+        rounds = 0
+        while bool(again.any()):
+            rounds += 1
+            if rounds > 10_000:
+                raise ValueError("avoid must leave sequences of every length to draw, got all of one")
+            tokens[:, again] = self._fill(lengths[again], generator)
+            again = _among(self._keys(tokens, lengths), forbidden)
+        return tokens, lengths
+
+    def _fill(self, lengths: Tensor, generator: torch.Generator) -> Tensor:
+        shape = (self.longest, len(lengths))
+        place = {"generator": generator, "device": generator.device}
+        if self.repeats:
+            tokens = torch.randint(self.vocabulary, shape, **place)
+        else:
+            tokens = torch.rand(self.vocabulary, len(lengths), **place).argsort(0)[: self.longest]
+        return tokens * (torch.arange(self.longest, device=lengths.device)[:, None] < lengths)
+
+    def _keys(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """A number for each sequence, another for every other: its length, then its tokens as digits."""
+        powers = [self.vocabulary**p for p in range(self.longest, -1, -1)]
+        weights = torch.tensor(powers, device=tokens.device)
+        return lengths * weights[0] + (tokens * weights[1:, None]).sum(0)
+
+    def _tokens(self, keys: Tensor, length: int) -> Tensor:
+        digits = [(keys // self.vocabulary ** (self.longest - 1 - p)) % self.vocabulary for p in range(self.longest)]
+        return torch.stack(digits) * (torch.arange(self.longest)[:, None] < length)
+
+
+@lru_cache(maxsize=16)
+def _forbidden(task: TokenRepeat, avoid: Sequences | None) -> list[Tensor]:
+    """The sorted numbers of the sequences to avoid, per model."""
+    if avoid is None:
+        return [torch.empty(0, dtype=torch.int64)]
+    task.check("avoid", avoid)
+    return [task._keys(tokens, lengths).unique() for tokens, lengths in zip(avoid.tokens, avoid.lengths, strict=True)]
+
+
+def _among(keys: Tensor, ordered: Tensor) -> Tensor:
+    if len(ordered) == 0:
+        return torch.zeros_like(keys, dtype=torch.bool)
+    return ordered[torch.searchsorted(ordered, keys).clamp_max(len(ordered) - 1)] == keys

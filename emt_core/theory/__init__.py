@@ -1,0 +1,1 @@
+"""What is expected, from a task alone: mathematics that knows no training and no plots."""

@@ -1,0 +1,329 @@
+"""The General Sequential Episodic Memory Model: three populations of neurons that recall a sequence of memories.
+
+Source: Karuvally, Sejnowski, Siegelmann, ICML 2023, as used in arXiv:2310.02430. Columns of Ξ (Nf × Nh) are the stored
+memories, Φ (Nh × Nh) is the interaction between them; features V_f, memories V_h and delays V_d follow
+
+    T_f dV_f/dt = √a_s Ξ σ_h(V_h) − V_f
+    T_h dV_h/dt = √a_s Ξᵀ σ_f(V_f) + a_c Φᵀ Ξᵀ V_d − V_h
+    T_d dV_d/dt = σ_f(V_f) − V_d .
+
+With σ_h = identity and T_h = T_d = 0 a forward-Euler step of size T_f is an Elman network, W_hh = Ξ (I + Φᵀ) Ξᵀ. This Φ
+is not the Φ of :mod:`emt_core.theory.circuit`, which lives in W_hh = Ψ Φ Ψ*; here it is called ``interaction``, in texts Φ_G.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.integrate import solve_ivp
+from scipy.sparse import block_diag
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from emt_core.support.checks import integer
+from emt_core.support.running import quiet
+
+
+@dataclass(frozen=True)
+class Activation:
+    """σ(v) = f(gain·v) and its Lagrangian L(v) = F(gain·v) / gain, where f = ∇F: so that σ = ∇L for every gain."""
+
+    f: Callable[[Tensor], Tensor]
+    F: Callable[[Tensor], Tensor]
+    gain: float
+
+    def __call__(self, v: Float[Tensor, "*B n"]) -> Float[Tensor, "*B n"]:
+        return self.f(self.gain * v)
+
+    def lagrangian(self, v: Float[Tensor, "*B n"]) -> Float[Tensor, "*B"]:
+        """L(v), summed over the neurons of the last axis."""
+        return self.F(self.gain * v) / self.gain
+
+
+def _activation(f: Callable, F: Callable, gain: float | int) -> Activation:
+    if not (gain > 0 and math.isfinite(gain)):
+        raise ValueError(f"gain must be positive and finite, got {gain}")
+    return Activation(f, F, float(gain))
+
+
+def tanh(gain: float | int = 1.0) -> Activation:
+    """tanh(gain·v); with a large gain nearly the sign. F = Σ log cosh."""
+    # log cosh x = |x| + log(1 + e^(−2|x|)) − log 2: cosh itself overflows at 710
+    log_cosh = lambda x: (x.abs() + torch.nn.functional.softplus(-2 * x.abs()) - math.log(2)).sum(-1)  # noqa: E731
+    return _activation(torch.tanh, log_cosh, gain)
+
+
+def identity(gain: float | int = 1.0) -> Activation:
+    """gain·v. F = ½ Σ x²."""
+    return _activation(lambda x: x, lambda x: 0.5 * x.square().sum(-1), gain)
+
+
+def rectified(power: int, gain: float | int = 1.0) -> Activation:
+    """max(gain·v, 0)^power, the dense memories. F = Σ max(x, 0)^(power + 1) / (power + 1)."""
+    n = integer("power", power, 1)
+    return _activation(lambda x: x.clamp_min(0) ** n, lambda x: (x.clamp_min(0) ** (n + 1)).sum(-1) / (n + 1), gain)
+
+
+def softmax(gain: float | int = 1.0) -> Activation:
+    """softmax(gain·v) over the neurons. F = log Σ exp."""
+    return _activation(lambda x: torch.softmax(x, -1), lambda x: torch.logsumexp(x, -1), gain)
+
+
+TANH, IDENTITY = tanh(), identity()
+
+
+@dataclass(frozen=True)
+class GSEMM:
+    """One system. ``memories`` is Ξ (Nf, Nh), ``interaction`` Φ (Nh, Nh), both kept in float64.
+
+    Time scales are in any one unit of time. ``T_h = 0`` and ``T_d = 0`` mean that V_h, V_d follow at once (algebraic
+    equations, solved exactly); ``T_d = inf`` holds V_d still; ``T_f`` is positive.
+    """
+
+    memories: Float[Tensor, "Nf Nh"]
+    interaction: Float[Tensor, "Nh Nh"]
+    sigma_f: Activation = TANH
+    sigma_h: Activation = IDENTITY
+    a_s: float | int = 1.0
+    a_c: float | int = 1.0
+    T_f: float | int = 1.0
+    T_h: float | int = 0.0
+    T_d: float | int = 10.0
+
+    def __post_init__(self) -> None:
+        if self.memories.ndim != 2:
+            raise ValueError(f"memories must have shape (Nf, Nh), got {tuple(self.memories.shape)}")
+        count = self.memories.shape[1]
+        if tuple(self.interaction.shape) != (count, count):
+            raise ValueError(f"interaction must have shape {(count, count)}, got {tuple(self.interaction.shape)}")
+        for name in ("memories", "interaction"):
+            if not getattr(self, name).isfinite().all():
+                raise ValueError(f"{name} must be finite, got NaN or infinite entries")
+            object.__setattr__(self, name, getattr(self, name).double())
+        for name in ("a_s", "a_c"):
+            if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
+                raise ValueError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
+        if not 0 < self.T_f < math.inf:
+            raise ValueError(f"T_f must be positive and finite, got {self.T_f}")
+        if not 0 <= self.T_h < math.inf:
+            raise ValueError(f"T_h must be finite and at least 0, got {self.T_h}")
+        if not self.T_d >= 0:
+            raise ValueError(f"T_d must be at least 0, got {self.T_d}")
+
+    @property
+    def features(self) -> int:
+        return self.memories.shape[0]
+
+    @property
+    def count(self) -> int:
+        """Nh, the number of memories."""
+        return self.memories.shape[1]
+
+    def drive_h(self, V_f: Float[Tensor, "*B Nf"], V_d: Float[Tensor, "*B Nf"]) -> Float[Tensor, "*B Nh"]:
+        """What V_h tends to, and what it is where T_h = 0: √a_s Ξᵀ σ_f(V_f) + a_c Φᵀ Ξᵀ V_d."""
+        overlap, delayed = self.sigma_f(V_f) @ self.memories, V_d @ self.memories
+        return math.sqrt(self.a_s) * overlap + self.a_c * delayed @ self.interaction
+
+    def drive_f(self, V_h: Float[Tensor, "*B Nh"]) -> Float[Tensor, "*B Nf"]:
+        """What V_f tends to: √a_s Ξ σ_h(V_h)."""
+        return math.sqrt(self.a_s) * self.sigma_h(V_h) @ self.memories.mT
+
+
+def energy(
+    system: GSEMM, V_f: Float[Tensor, "*B Nf"], V_d: Float[Tensor, "*B Nf"], V_h: Float[Tensor, "*B Nh"] | None = None
+) -> Float[Tensor, "*B"]:
+    """E = [V_fᵀσ_f − L_f] + [V_hᵀσ_h − L_h] − √a_s σ_fᵀ Ξ σ_h − a_c V_dᵀ Ξ Φ σ_h.
+
+    Without ``V_h`` it takes the value that V_h has where T_h = 0. While V_d is held still, E never rises along the
+    flow, for any Ξ and Φ and monotone σ: dE/dt = −T_f V̇_fᵀ ∇σ_f V̇_f − T_h V̇_hᵀ ∇σ_h V̇_h. When V_d moves it may rise:
+    E is not a Lyapunov function of the whole flow.
+    """
+    V_h = system.drive_h(V_f, V_d) if V_h is None else V_h
+    f, h = system.sigma_f(V_f), system.sigma_h(V_h)
+    # the last two terms are what drives V_h, in the direction of σ_h
+    return (
+        (V_f * f).sum(-1)
+        - system.sigma_f.lagrangian(V_f)
+        + ((V_h - system.drive_h(V_f, V_d)) * h).sum(-1)
+        - system.sigma_h.lagrangian(V_h)
+    )
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """States at the asked-for times (L,); NaN after the time at which integration failed, and ``status`` says why:
+    ``"done"`` or ``"failed: …"``."""
+
+    times: Float[Tensor, "L"]
+    V_f: Float[Tensor, "L B Nf"]
+    V_h: Float[Tensor, "L B Nh"]
+    V_d: Float[Tensor, "L B Nf"]
+    status: str
+
+
+def simulate(
+    system: GSEMM,
+    V_f: Float[Tensor, "B Nf"],
+    times: Float[Tensor, "L"],
+    *,
+    V_d: Float[Tensor, "B Nf"] | None = None,
+    V_h: Float[Tensor, "B Nh"] | None = None,
+    method: str = "RK45",
+    rtol: float = 1e-6,
+    atol: float = 1e-8,
+    progress: bool = True,
+) -> Trajectory:
+    """Integrate from the states ``V_f`` at ``times[0]``, all of them side by side, with scipy's ``solve_ivp``.
+
+    Args:
+        V_d, V_h: where they start; by default V_d at zero, nothing seen yet, and V_h at what drives it. Where a time
+            scale is zero the variable has no start of its own, and giving one is an error.
+        method: as in ``solve_ivp``; ``"Radau"``, ``"BDF"`` or ``"LSODA"`` where time scales differ by much.
+        rtol, atol: tolerances of the integrator. The step is common to all states.
+    """
+    if V_f.ndim != 2 or V_f.shape[1] != system.features:
+        raise ValueError(f"V_f must have shape (B, Nf = {system.features}), got {tuple(V_f.shape)}")
+    if len(V_f) == 0 or not V_f.isfinite().all():
+        raise ValueError(f"V_f must hold at least one start and be finite, got {V_f}")
+    if times.ndim != 1 or len(times) < 2 or not (times.diff() > 0).all() or not times.isfinite().all():
+        raise ValueError(f"times must be at least two increasing finite numbers, got {times}")
+    for name, start, scale in (("V_d", V_d, system.T_d), ("V_h", V_h, system.T_h)):
+        if start is not None and scale == 0:
+            raise ValueError(f"{name} must not be given where T_{name[-1]} = 0: it follows at once")
+    batch = len(V_f)
+    V_f = V_f.double()
+    if V_d is None:
+        V_d = torch.zeros_like(V_f) if system.T_d else system.sigma_f(V_f)
+    V_d = V_d.double()
+    V_h = system.drive_h(V_f, V_d) if V_h is None else V_h.double()
+    for name, start, width in (("V_d", V_d, system.features), ("V_h", V_h, system.count)):
+        if tuple(start.shape) != (batch, width):
+            raise ValueError(f"{name} must have shape {(batch, width)}, got {tuple(start.shape)}")
+    # the state vector holds, for each start, the populations that have a time scale
+    widths = [system.features, system.count if system.T_h else 0, system.features if system.T_d else 0]
+
+    def parts(flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        f, h, d = flat.split(widths, dim=-1)
+        d = d if system.T_d else system.sigma_f(f)
+        return f, (h if system.T_h else system.drive_h(f, d)), d
+
+    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    span = (float(times[0]), float(times[-1]))
+    bar = tqdm(total=span[1] - span[0], desc="integrating", bar_format=form, delay=2, disable=quiet(progress))
+
+    def flow(t: float, state: np.ndarray) -> np.ndarray:
+        f, h, d = parts(torch.from_numpy(state).view(batch, -1))
+        rates = [(system.drive_f(h) - f) / system.T_f]
+        if system.T_h:
+            rates.append((system.drive_h(f, d) - h) / system.T_h)
+        if system.T_d:
+            rates.append((system.sigma_f(f) - d) / system.T_d)
+        bar.update(max(0.0, float(t - times[0]) - bar.n))
+        return torch.cat(rates, dim=-1).view(-1).numpy()
+
+    start = torch.cat([V_f, V_h[:, : widths[1]], V_d[:, : widths[2]]], dim=-1).view(-1).numpy()
+    options = {}
+    if method in ("Radau", "BDF"):  # states do not see each other: finite differences take all of them at once
+        options["jac_sparsity"] = block_diag([np.ones((sum(widths),) * 2)] * batch)
+    states = torch.full((len(times), batch, sum(widths)), math.nan, dtype=torch.float64)
+    status = "done"
+    try:
+        with bar:
+            solved = solve_ivp(flow, span, start, method, times.numpy(), rtol=rtol, atol=atol, **options)
+    except RuntimeError as error:  # an implicit step that could not be solved
+        status = f"failed: {error}"
+    else:
+        got = np.reshape(solved.y, (start.size, -1)).T  # an empty list where not even one step succeeded
+        states[: len(got)] = torch.from_numpy(got.copy()).view(-1, batch, sum(widths))
+        if not solved.success:
+            status = f"failed: {solved.message}"
+        elif not states.isfinite().all():  # LSODA goes on through overflow
+            status = "failed: the states overflowed"
+    f, h, d = parts(states)
+    return Trajectory(times, f, h, d, status)
+
+
+def cyclic(count: int) -> Float[Tensor, "Nh Nh"]:
+    """The interaction that sends each memory to the next and the last to the first: Φ[k, k + 1] = 1."""
+    return torch.eye(integer("count", count, 1), dtype=torch.float64).roll(1, dims=1)
+
+
+def random_memories(features: int, count: int, generator: torch.Generator) -> Float[Tensor, "Nf Nh"]:
+    """Ξ of random signs ±1, float64."""
+    bits = torch.randint(2, (integer("features", features, 1), integer("count", count, 1)), generator=generator)
+    return 2.0 * bits.double() - 1
+
+
+def overlaps(system: GSEMM, V_f: Float[Tensor, "*B Nf"]) -> Float[Tensor, "*B Nh"]:
+    """Ξᵀ σ_f(V_f) / Nf: 1 for a stored memory of signs, about 1/√Nf for any other."""
+    return system.sigma_f(V_f) @ system.memories / system.features
+
+
+def visits(overlap: Float[Tensor, "L Nh"], threshold: float | int = 0.8) -> list[tuple[int, int, int]]:
+    """The memories that one trajectory passes, as (memory, first index, last index) in order of time.
+
+    A memory is visited while its overlap is the largest and above ``threshold``; between two visits there may be times
+    at no memory, and a visit that is left and taken up again without another between them counts once.
+    """
+    best, which = overlap.max(-1)
+    at = (best > threshold).nonzero()[:, 0]
+    memory, counts = which[at].unique_consecutive(return_counts=True)
+    last = counts.cumsum(0) - 1
+    return list(zip(memory.tolist(), at[last - counts + 1].tolist(), at[last].tolist(), strict=True))
+
+
+def recalled(overlap: Float[Tensor, "L Nh"], threshold: float | int = 0.8) -> int:
+    """How many memories a trajectory visits in the order 0, 1, 2, … before the first that is out of order."""
+    count = 0
+    for memory, _, _ in visits(overlap, threshold):
+        if memory != count:
+            break
+        count += 1
+    return count
+
+
+def discrete_map(system: GSEMM, V_f: Float[Tensor, "*B Nf"]) -> Float[Tensor, "*B Nf"]:
+    """One forward-Euler step of size T_f at T_h = T_d = 0, with the system's own T_h and T_d left aside:
+
+    V_f(t + 1) = √a_s Ξ σ_h(√a_s Ξᵀ σ_f(V_f) + a_c Φᵀ Ξᵀ σ_f(V_f)). With σ_h = identity and a_s = a_c = 1 this is
+    Ξ (I + Φᵀ) Ξᵀ σ_f(V_f), and h = σ_f(V_f) follows h(t + 1) = σ_f(Ξ (I + Φᵀ) Ξᵀ h(t)): the two maps are conjugate.
+    """
+    return system.drive_f(system.drive_h(V_f, system.sigma_f(V_f)))
+
+
+@dataclass(frozen=True)
+class StoredMemories:
+    """What :func:`from_rnn` finds: ``interaction`` Φ_G (M, K, K), and ``residual`` (M,), the share of the norm of W_hh
+    that does not act between memories, ‖W_hh − ΨΦΨ†‖ / ‖W_hh‖."""
+
+    interaction: Float[Tensor, "M K K"]
+    residual: Float[Tensor, "M"]
+
+
+def from_rnn(W_hh: Float[Tensor, "M N N"], memories: Float[Tensor, "M N K"]) -> StoredMemories:
+    """The interaction with which ``memories`` Ψ are stored in the recurrent weights of an Elman network.
+
+    With Φ = Ψ† W_hh Ψ it is Φ_G = (ΨᵀΨ)⁻¹ Φᵀ − I, the inverse of W_hh = Ψ (I + Φ_Gᵀ) Ψᵀ. In float64.
+
+    Raises:
+        ValueError: the columns of ``memories`` are not independent.
+    """
+    for name, given in (("W_hh", W_hh), ("memories", memories)):
+        if not given.isfinite().all():
+            raise ValueError(f"{name} must be finite, got NaN or infinite entries")
+    psi, W_hh = memories.double(), W_hh.double()
+    rank = torch.linalg.matrix_rank(psi)
+    if (rank < psi.shape[2]).any():
+        raise ValueError(f"memories must have independent columns, got rank {rank.tolist()} of {psi.shape[2]}")
+    dual = torch.linalg.pinv(psi)
+    phi = dual @ W_hh @ psi
+    # (ΨᵀΨ)⁻¹ = Ψ†Ψ†ᵀ: the Gram matrix, whose condition number is the square of Ψ's, is not formed
+    interaction = dual @ dual.mT @ phi.mT - torch.eye(psi.shape[2], dtype=torch.float64)
+    size = W_hh.norm(dim=(1, 2)).clamp_min(torch.finfo(torch.float64).tiny)  # zero weights leave nothing out
+    residual = (W_hh - psi @ phi @ dual).norm(dim=(1, 2)) / size
+    return StoredMemories(interaction, residual)

@@ -1,0 +1,29 @@
+"""What makes networks learn: one engine, and for each family of tasks its loss, its score and when to stop.
+
+``fit(task, cell=…)`` trains an ensemble of any cell on any task.
+"""
+
+from typing import Any
+
+from emt_core.tasks import TokenRepeat, VariableBinding
+from emt_core.training import token_repeat, variable_binding
+from emt_core.training.engine import Status
+from emt_core.training.token_repeat import Repeaters
+from emt_core.training.until_flat import Optimised, Recipe
+from emt_core.training.variable_binding import History, Run, evaluate
+
+__all__ = ["History", "Optimised", "Recipe", "Repeaters", "Run", "Status", "evaluate", "fit"]
+
+
+def fit(task: VariableBinding | TokenRepeat, *, cell: str | None = None, **options: Any) -> Any:
+    """Train one network per seed on ``task``. ``cell`` is a name in :data:`emt_core.networks.CELLS`; by default the one
+    that the papers train, "elman" to bind variables and "gru" to repeat tokens.
+
+    Returns a :class:`Run` of :func:`emt_core.training.variable_binding.fit`, or :class:`Repeaters` of
+    :func:`emt_core.training.token_repeat.fit`; ``options`` are theirs.
+    """
+    if isinstance(task, VariableBinding):
+        return variable_binding.fit(task, cell=cell or "elman", **options)
+    if isinstance(task, TokenRepeat):
+        return token_repeat.fit(task, cell=cell or "gru", **options)
+    raise ValueError(f"task must be a VariableBinding or a TokenRepeat, got {type(task).__name__}")

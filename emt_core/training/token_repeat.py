@@ -1,0 +1,93 @@
+"""Networks that learn to repeat tokens (arXiv:2408.10920): GRUs as in the paper, or networks of any other cell."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emt_core.networks import TokenNetwork, cell_named
+from emt_core.support.checks import device_of, integer
+from emt_core.support.files import digest
+from emt_core.support.random_streams import seeds_of, streams
+from emt_core.support.running import one_thread_per_product
+from emt_core.tasks import Sequences, TokenRepeat
+from emt_core.training.engine import Status
+from emt_core.training.scores import LOOK, cross_entropy, exact_match, repeats, spread, token_accuracy
+from emt_core.training.until_flat import Optimised, Recipe, Weights, optimise
+
+RECIPE = Recipe()
+
+
+@dataclass(frozen=True)
+class Repeaters:
+    """Trained networks. ``exact`` (M,): share of the validation sequences that are repeated without a mistake."""
+
+    model: TokenNetwork
+    exact: Float[Tensor, "M"]
+    training: Optimised
+
+    @property
+    def status(self) -> tuple[Status, ...]:
+        return self.training.status
+
+
+def fit(
+    task: TokenRepeat,
+    *,
+    cell: str = "gru",
+    hidden: int = 48,
+    seeds: Sequence[int] = (0,),
+    autoregressive: bool = True,
+    recipe: Recipe = RECIPE,
+    steps: int | None = None,
+    validation: Sequences | None = None,
+    device: str | torch.device = "cpu",
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 2000,
+    stop: threading.Event | None = None,
+    progress: bool = True,
+) -> Repeaters:
+    """Train one network per seed to repeat; seed s is the same alone and among others, on the CPU bit for bit. Its random
+    numbers are drawn on the CPU, whatever ``device`` is.
+
+    Args:
+        cell: a name in :data:`emt_core.networks.CELLS`.
+        steps: if given, in the place of the recipe's.
+        validation: sequences that are never trained on, and that judge the models. Default: ``task.validation()``.
+        checkpoint, checkpoint_every, stop: see :func:`emt_core.training.engine.run`.
+
+    Raises:
+        ValueError: an argument out of range, or a checkpoint that is damaged or of another run; the message names it.
+    """
+    kind, hidden, seeds, device = cell_named(cell), integer("hidden", hidden, 1), seeds_of(seeds), device_of(device)
+    recipe = recipe if steps is None else replace(recipe, steps=steps)
+    avoid = (task.validation() if validation is None else validation).to("cpu")
+    task.check("validation", avoid)
+    validation = avoid.to(device)
+    few = spread(validation, LOOK)
+    generators = streams(seeds, "network")
+    start = TokenNetwork.init(kind, int(task.vocabulary), hidden, generators, autoregressive).to(device)
+
+    def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
+        batch = task.sample(recipe.batch, generators, avoid).to(device)
+        model = start.with_weights(weights)
+        return cross_entropy(model.logits(model.encode(batch), batch), batch)
+
+    def score(weights: Weights) -> Tensor:
+        return token_accuracy(repeats(start.with_weights(weights), few), few)
+
+    identity = {"task": repr(task), "cell": cell, "hidden": hidden, "autoregressive": autoregressive, "seeds": seeds}
+    with one_thread_per_product(device == "cpu"):
+        run = optimise(
+            start.weights, loss, score, generators, recipe, apart=device == "cpu", checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every, stop=stop, progress=progress, name=f"{cell} of {hidden} units",
+            identity=identity | {"validation": digest(validation.tokens, validation.lengths)},
+        )  # fmt: skip
+        model = start.with_weights(run.weights)
+        return Repeaters(model, exact_match(repeats(model, validation)), run)

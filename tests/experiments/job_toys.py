@@ -1,0 +1,81 @@
+"""Jobs for tests/test_jobs.py, importable by the processes of a pool."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from emt_core.support.files import write_text
+from emt_core.experiments.jobs import Place
+
+
+def once(place: Place, value: int) -> list[dict]:
+    """A row, and a line in a file that says that the job was done."""
+    with (place.folder / "calls").open("a", encoding="utf8") as file:
+        file.write(f"{value}\n")
+    return [{"value": value, "double": 2 * value}]
+
+
+def calls(folder: Path) -> list[int]:
+    """Which jobs :func:`once` has done in ``folder``."""
+    path = folder / "calls"
+    return sorted(map(int, path.read_text(encoding="utf8").split())) if path.exists() else []
+
+
+def count(place: Place, goal: int, pause: float = 0.01) -> list[dict] | None:
+    """Count to ``goal`` with a checkpoint at each number."""
+    n = done(place.checkpoint)
+    while n < goal:
+        if place.stop.is_set():
+            return None
+        time.sleep(pause)
+        n += 1
+        write_text(str(n), place.checkpoint)
+    return [{"counted": n, "seconds": place.seconds()}]
+
+
+def done(checkpoint: Path) -> int:
+    return int(checkpoint.read_text(encoding="utf8")) if checkpoint.exists() else 0
+
+
+def fail(place: Place) -> list[dict]:
+    raise Stubborn("one", "two")
+
+
+class Stubborn(Exception):
+    """An exception that pickles and cannot be unpickled: it would break a pool that it is raised in."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+def nothing(place: Place) -> None:
+    return None
+
+
+def die(place: Place | None) -> list[dict]:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def slow(place: Place, seconds: float) -> list[dict] | None:
+    """Takes its time, without a checkpoint; a line in the file ``slow`` for each try."""
+    with (place.folder / "slow").open("a", encoding="utf8") as file:
+        file.write("tried\n")
+    return None if place.stop.wait(seconds) else [{"slow": seconds}]
+
+
+def die_beside_slow(place: Place) -> list[dict]:
+    """Die while :func:`slow` is running."""
+    with (place.folder / "deaths").open("a", encoding="utf8") as file:
+        file.write("died\n")
+    tries, deaths = place.folder / "slow", (place.folder / "deaths").stat().st_size // 5
+    while not tries.exists() or tries.stat().st_size // 6 < deaths:
+        time.sleep(0.01)
+    die(place)
+
+
+class Poison:
+    """Kills the process that unpickles it."""
+
+    def __reduce__(self) -> tuple:
+        return die, (None,)

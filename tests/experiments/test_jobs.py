@@ -1,0 +1,392 @@
+"""Resumable jobs: nothing is done twice, nothing is lost, and what goes wrong is said."""
+
+import errno
+import json
+import logging
+import os
+import threading
+import time
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import job_toys as toys
+import pytest
+from filelock import FileLock
+
+from emt_core.experiments import jobs, worker as _working
+from emt_core.support import files
+from emt_core.experiments.jobs import Job, run
+
+
+def job(value: int, function=toys.once, **more) -> Job:
+    return Job(f"job-{value}", function, (value,), **more)
+
+
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def aside():
+    """Another thread than the test's and the jobs'."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def go(work, out, executor, **more) -> jobs.Outcome:
+    return run(work, out, executor=executor, progress=False, **more)
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_job_is_done_once_and_its_rows_are_kept(tmp_path, threads):
+    seen = {}
+    first = go([job(1), job(2)], tmp_path, threads, finished=seen.__setitem__)
+    assert first.rows == seen == {f"job-{v}": [{"value": v, "double": 2 * v}] for v in (1, 2)}
+    second = go([job(3), job(1), job(2)], tmp_path, threads)
+    assert second.rows == first.rows | {"job-3": [{"value": 3, "double": 6}]}
+    assert not second.failed and not second.interrupted
+    assert toys.calls(tmp_path) == [1, 2, 3]
+    assert json.loads((tmp_path / "rows" / "job-2.json").read_bytes())["rows"] == first.rows["job-2"]
+    assert jobs.results(tmp_path) == second.rows
+
+
+def test_a_job_whose_other_files_are_gone_is_done_again(tmp_path, threads):
+    def writes(place, value):
+        (place.folder / "extra").write_text("x", encoding="utf8")
+        return toys.once(place, value)
+
+    for _ in range(2):
+        assert go([job(1, writes, files=("extra",))], tmp_path, threads).rows
+    assert toys.calls(tmp_path) == [1]
+    (tmp_path / "extra").unlink()
+    assert go([job(1, writes, files=("extra",))], tmp_path, threads).rows
+    assert toys.calls(tmp_path) == [1, 1]
+
+
+def test_a_job_that_raises_is_reported_and_the_others_go_on(tmp_path, threads, caplog):
+    work = [job(1), Job("bad", toys.fail), Job("empty", toys.nothing), job(2)]
+    outcome = go(work, tmp_path, threads)
+    assert set(outcome.rows) == {"job-1", "job-2"} and not outcome.interrupted
+    assert outcome.failed["bad"] == "Stubborn: one and two"
+    assert "returned None" in outcome.failed["empty"]
+    assert "job_toys.py" in caplog.text  # where it was raised
+    assert go([job(1), Job("bad", toys.once, (7,))], tmp_path, threads).rows["bad"]  # is tried again
+
+
+def test_a_job_goes_on_from_its_checkpoint_and_its_seconds_add_up(tmp_path, threads):
+    work = [Job("long", toys.count, (80,), size=80, progress=toys.done), job(1)]
+    threading.Timer(0.5, (tmp_path / "stop").touch).start()
+    began = time.monotonic()
+    first = go(work, tmp_path, threads)
+    spent = time.monotonic() - began
+    assert first.interrupted and set(first.rows) == {"job-1"} and not first.failed
+    assert 0 < toys.done(tmp_path / "work" / "long.checkpoint") < 80
+    time.sleep(2)  # does not count
+    began = time.monotonic()
+    row = go(work, tmp_path, threads).rows["long"][0]
+    spent += time.monotonic() - began
+    assert row["counted"] == 80
+    assert 80 * 0.01 < row["seconds"] < spent
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"rows": [{"va', b"[1, 2]", b'{"rows": [1]}', b'{"key": 1}', b"\xff\x00" * 99]
+)
+def test_a_damaged_result_is_set_aside_and_its_job_done_again(tmp_path, threads, caplog, content):
+    rows = go([job(1), job(2)], tmp_path, threads).rows
+    path = tmp_path / "rows" / "job-1.json"
+    path.write_bytes(content)
+    assert go([job(1), job(2)], tmp_path, threads).rows == rows
+    assert toys.calls(tmp_path) == [1, 1, 2]
+    assert path.with_name("job-1.json.damaged").read_bytes() == content
+    assert str(path) in caplog.text and "damaged" in caplog.text
+
+
+def test_a_result_that_may_not_be_read_is_an_error_with_its_path(tmp_path, threads):
+    path = tmp_path / "rows" / "job-1.json"
+    path.mkdir(parents=True)  # to root, every file is readable; a folder is not
+    with pytest.raises(OSError, match=str(path)):
+        go([job(1)], tmp_path, threads)
+    assert toys.calls(tmp_path) == [] and path.is_dir()
+
+
+# --- one run, one worker ----------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_in_use_is_refused(tmp_path, threads, aside):
+    with jobs.exclusive(tmp_path):
+        refused = aside.submit(go, [job(1)], tmp_path, threads).exception()  # another thread, or another process
+        assert isinstance(refused, jobs.FolderInUse) and str(tmp_path) in str(refused)
+        assert go([job(2)], tmp_path, threads).rows  # whoever has the folder may run
+    assert go([job(1)], tmp_path, threads).rows
+    assert toys.calls(tmp_path) == [1, 2]
+
+
+def test_a_worker_waits_for_the_orphan_that_is_at_its_job(tmp_path, threads, aside):
+    (tmp_path / "work").mkdir()
+    orphan = FileLock(tmp_path / "work" / "job-1.lock", thread_local=False)
+    orphan.acquire()
+    running = aside.submit(go, [job(1), job(2)], tmp_path, threads)
+    time.sleep(1)
+    assert toys.calls(tmp_path) == [2]
+    # it ends by finishing the job
+    _files.write_text('{"key": "job-1", "rows": [{"by": "the orphan"}]}', tmp_path / "rows" / "job-1.json")
+    orphan.release()
+    assert running.result().rows["job-1"] == [{"by": "the orphan"}]
+    assert toys.calls(tmp_path) == [2]
+
+
+def test_a_worker_that_waits_hears_the_stop(tmp_path, threads):
+    (tmp_path / "work").mkdir()
+    with FileLock(tmp_path / "work" / "job-1.lock", thread_local=False):
+        threading.Timer(0.3, (tmp_path / "stop").touch).start()
+        assert go([job(1)], tmp_path, threads).interrupted
+    assert toys.calls(tmp_path) == []
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path, threads):
+    outside = tmp_path / ".x.99.part"
+    out = tmp_path / "out"
+    left = [out / ".table.csv.99.part", *(out / d / ".job-1.5.json.99.part" for d in ("rows", "work", "weights"))]
+    kept = [outside, out / "rows" / ".busy.json.98.part", out / "rows" / "table.part"]
+    for path in left + kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half", encoding="utf8")
+    (out / "stop").touch()
+    with FileLock(out / "work" / "busy.lock", thread_local=False):  # an orphan is writing this very moment
+        assert go([job(1)], out, threads).rows
+    assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+
+
+# --- full disks -------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_reported_with_the_path_and_damages_nothing(tmp_path, threads, monkeypatch):
+    rows = go([job(1)], tmp_path, threads).rows
+    fsync = os.fsync
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    outcome = go([job(1), job(2)], tmp_path, threads)
+    assert outcome.rows == rows
+    assert (
+        "No space left" in outcome.failed["job-2"] and str(tmp_path / "rows" / "job-2.json") in outcome.failed["job-2"]
+    )
+    assert sorted(p.name for p in (tmp_path / "rows").iterdir()) == ["job-1.json"]
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert set(go([job(1), job(2)], tmp_path, threads).rows) == {"job-1", "job-2"}
+
+
+@pytest.mark.parametrize("at", ["write", "fsync", "rename"])
+def test_a_failed_write_leaves_the_old_text(tmp_path, monkeypatch, at):
+    path = tmp_path / "text"
+    _files.write_text("old", path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    where = {"write": (Path, "write_bytes"), "fsync": (os, "fsync"), "rename": (Path, "replace")}[at]
+    monkeypatch.setattr(*where, full)
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+        _files.write_text("new", path)
+    assert path.read_text(encoding="utf8") == "old" and list(tmp_path.iterdir()) == [path]
+
+
+# --- lost workers -----------------------------------------------------------------------------------------------------
+
+
+class Fragile(Executor):
+    """A pool of one worker that dies as told: ``deaths[key]`` says, for each try of a job, how far its checkpoint
+    gets; after the last it works. As in a pool of processes, one death breaks the pool for all jobs."""
+
+    deaths: dict[str, list[int]]
+    started = 0
+
+    def __init__(self, *_, **__):
+        type(self).started += 1
+        self.waiting: list[tuple[Future, tuple]] = []
+        self.one_worker, self.broken = threading.Lock(), False
+
+    def submit(self, function, job, out, pool):
+        if self.broken:
+            raise BrokenProcessPool("a worker died")
+        self.waiting.append((Future(), (job, out, pool)))
+        threading.Timer(0.02, self.step).start()
+        return self.waiting[-1][0]
+
+    def step(self):
+        with self.one_worker:
+            if self.broken:
+                return
+            future, (job, out, pool) = self.waiting.pop(0)
+            if not self.deaths.get(job.key):
+                future.set_result(_working.work(job, out, pool))
+                return
+            self.broken = True
+            _files.write_text(str(self.deaths[job.key].pop(0)), out / "work" / f"{job.key}.checkpoint")
+            _files.write_text(json.dumps({"seconds": 1, "pool": pool}), out / "work" / f"{job.key}.state")
+            for other, _ in [(future, None), *self.waiting]:
+                other.set_exception(BrokenProcessPool("a worker died"))
+
+    def shutdown(self, *_, **__):
+        pass
+
+
+@pytest.fixture
+def fragile(monkeypatch):
+    pool = type("Pool", (Fragile,), {"deaths": {}})
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", pool)
+    return pool
+
+
+@pytest.mark.parametrize(
+    ("deaths", "survives"),
+    [([1, 2, 3, 4, 5], True), ([0, 0], True), ([0, 0, 1, 1, 2, 2], True), ([0, 0, 0], False), ([3, 3, 3], False)],
+    ids=str,
+)
+def test_a_job_is_given_up_after_three_deaths_without_progress(tmp_path, fragile, deaths, survives):
+    fragile.deaths = {"killer": list(deaths)}
+    work = [job(1), Job("killer", toys.count, (5,), size=5, progress=toys.done), job(2)]
+    outcome = run(work, tmp_path, progress=False)
+    assert set(outcome.rows) == {"job-1", "job-2"} | ({"killer"} if survives else set())
+    assert bool(outcome.failed) is not survives
+    assert fragile.started >= len(deaths) + survives
+    if not survives:
+        assert "died 3 times" in outcome.failed["killer"]
+    assert toys.calls(tmp_path) == [1, 2]
+
+
+@pytest.mark.slow
+def test_the_job_that_kills_its_workers_is_found_among_those_at_work(tmp_path, monkeypatch):
+    """Both jobs are running whenever the pool breaks, and neither has a checkpoint: only one is to blame."""
+    monkeypatch.setattr(jobs, "DEATHS", 2)
+    work = [Job("killer", toys.die_beside_slow), Job("innocent", toys.slow, (3,)), Job("bad", toys.fail)]
+    outcome = run(work, tmp_path, workers=2, progress=False)
+    assert outcome.rows == {"innocent": [{"slow": 3}]}
+    assert (tmp_path / "slow").read_text(encoding="utf8") == 3 * "tried\n"
+    assert "died 2 times" in outcome.failed["killer"]
+    assert outcome.failed["bad"] == "Stubborn: one and two"  # breaks no pool
+
+
+class Losing(Executor):
+    """A pool that goes on when it loses a worker, as Dask's does: ``lost`` holds what the first futures end with."""
+
+    def __init__(self, lost: list[BaseException | None]):
+        self.lost = lost
+
+    def submit(self, function, *arguments):
+        future, loss = Future(), self.lost.pop(0) if self.lost else None
+        if loss is None:
+            future.set_result(function(*arguments))
+        else:
+            future.set_exception(loss)
+        return future
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("kind", ["killed", "cancelled"])
+def test_a_job_lost_with_its_worker_is_submitted_again(tmp_path, kind, times):
+    if kind == "killed":
+        killed = pytest.importorskip("distributed").scheduler.KilledWorker
+        loss = [killed("job", None, 3) for _ in range(times)]
+    else:
+        loss = [CancelledError() for _ in range(times)]
+    outcome = go([job(1), job(2)], tmp_path, Losing([loss[0], None, *loss[1:]]))
+    assert set(outcome.rows) == ({"job-1", "job-2"} if times < jobs.DEATHS else {"job-2"})
+    assert list(outcome.failed) == ([] if times < jobs.DEATHS else ["job-1"])
+
+
+def test_leftovers_of_a_job_are_removed_when_it_is_tried_again(tmp_path, threads):
+    with jobs.exclusive(tmp_path):
+        left = [tmp_path / "work" / f".{key}.checkpoint.99.part" for key in ("job-1", "job-10")]
+        left[0].parent.mkdir()
+        for path in left:
+            path.write_text("half", encoding="utf8")
+        assert go([job(1)], tmp_path, threads).rows
+        assert not left[0].exists() and left[1].exists()
+
+
+@pytest.mark.slow
+def test_workers_that_die_before_they_start_a_job_do_not_go_on_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "DEATHS", 2)
+    outcome = run([Job("poison", toys.once, (toys.Poison(),))], tmp_path, workers=1, progress=False)
+    assert "before they had started" in outcome.failed["poison"]
+
+
+def test_an_executor_that_breaks_and_is_not_ours_is_reported(tmp_path, fragile):
+    fragile.deaths = {"killer": [0]}
+    outcome = go([job(1), Job("killer", toys.count, (5,)), job(2)], tmp_path, fragile())
+    assert set(outcome.rows) == {"job-1"} and set(outcome.failed) == {"killer", "job-2"}
+    assert "executor" in outcome.failed["killer"]
+    assert set(go([job(2), Job("killer", toys.count, (5,))], tmp_path, fragile()).rows) == {"job-2", "killer"}
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["", "a/b", "..", ".hidden", "a b", "x" * 201, "é"])
+def test_a_key_must_name_a_file(key):
+    with pytest.raises(ValueError, match="key must be"):
+        Job(key, toys.once, (1,))
+
+
+def test_wrong_arguments_are_named(tmp_path, threads):
+    with pytest.raises(ValueError, match="different keys"):
+        go([job(1), job(1)], tmp_path, threads)
+    with pytest.raises(ValueError, match="exclude each other"):
+        run([job(1)], tmp_path, executor=threads, workers=2)
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
+        run([job(1)], tmp_path, workers=0)
+    assert toys.calls(tmp_path) == []
+
+
+def test_without_dask_a_scheduler_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    with pytest.raises(ImportError, match="pip install distributed"):
+        run([job(1)], tmp_path, scheduler="tcp://127.0.0.1:1")
+
+
+def test_the_bar_counts_units_of_all_jobs(tmp_path, threads, monkeypatch):
+    bars = []
+
+    class Bar(jobs.tqdm):
+        def __init__(self, **settings):
+            bars.append(self)
+            super().__init__(**settings, file=Path(os.devnull).open("w", encoding="utf8"))  # noqa: SIM115
+            self.seen = [self.n]
+
+        def update(self, n=1):
+            super().update(n)
+            self.seen.append(self.n)
+
+    monkeypatch.setattr(jobs, "tqdm", Bar)
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    go([job(1)], tmp_path, threads)
+    (tmp_path / "work" / "long.checkpoint").write_text("50", encoding="utf8")
+    work = [job(1), Job("long", toys.count, (200,), size=200, progress=toys.done)]
+    assert run(work, tmp_path, executor=threads).rows
+    bar = bars[-1]
+    assert bar.total == 201 and bar.seen[0] == 51 and bar.seen[-1] == 201
+    assert bar.seen == sorted(bar.seen) and any(51 < n < 201 for n in bar.seen)  # while the job runs
+
+
+def test_progress_that_cannot_be_read_stops_nothing(tmp_path, threads):
+    def unreadable(checkpoint):
+        raise ValueError("half written")
+
+    assert go([Job("long", toys.count, (120,), size=120, progress=unreadable)], tmp_path, threads).rows
+
+
+def test_damage_is_logged_by_the_library_not_printed(tmp_path, threads, capsys, caplog):
+    go([job(1)], tmp_path, threads)
+    (tmp_path / "rows" / "job-1.json").write_bytes(b"")
+    with caplog.at_level(logging.WARNING, "emt_core.experiments.jobs"):
+        go([job(1)], tmp_path, threads)
+    assert [r.name for r in caplog.records] == ["emt_core.experiments.jobs"] and capsys.readouterr().out == ""

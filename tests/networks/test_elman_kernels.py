@@ -1,0 +1,309 @@
+"""The fast kernel against the reference, and the reference against torch.nn.RNN and finite differences."""
+
+import logging
+import shutil
+
+import pytest
+import torch
+from oracles import SHAPE_ERRORS, generators, same_bits, torch_twin
+
+from emt_core.networks import cells
+from emt_core.networks.cells import Elman
+from emt_core.networks import reference
+from emt_core.networks.kernels import elman_batched, elman_native
+from emt_core.networks.kernels.elman import fastest
+
+WEIGHTS = ("W_uh", "W_hh", "W_r")
+# M, S, T, B, N, D: nothing but ones, odd sizes, one step of either phase, many models, more inputs than hidden units
+SHAPES = [
+    (1, 1, 1, 1, 1, 1),
+    (1, 3, 7, 5, 9, 3),
+    (4, 3, 7, 5, 9, 3),
+    (3, 1, 11, 3, 13, 1),
+    (2, 9, 1, 7, 5, 7),
+    (17, 2, 3, 1, 3, 2),
+]
+
+
+def problem(models, reading, horizon, batch, hidden, dim, dtype=torch.float64):
+    model = cells.init(hidden, dim, generators(*range(models))).to(dtype)
+    g = torch.Generator().manual_seed(99)
+    inputs = torch.randn(models, reading, batch, dim, generator=g, dtype=torch.float64).sign().to(dtype)
+    targets = torch.randn(models, horizon, batch, dim, generator=g, dtype=torch.float64).to(dtype)
+    return model, inputs, targets
+
+
+def assert_same(got, want, dtype):
+    """Loss, accuracy and the three gradients agree.
+
+    Both sum the same at most ~1,000 products of numbers of order 1, in another order: √1000·ε ≈ 30 ε expected, 1000 ε
+    allowed, relative to the largest entry. The accuracy is a count; only a product at the edge of 0 could change it.
+    """
+    tolerance = 1000 * torch.finfo(dtype).eps
+    torch.testing.assert_close(got[0], want[0], rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(got[1], want[1], rtol=0, atol=4 * torch.finfo(dtype).eps)
+    for name in WEIGHTS:
+        a, b = getattr(got[2], name), getattr(want[2], name)
+        torch.testing.assert_close(
+            a, b, rtol=0, atol=tolerance * (b.abs().max().item() + 0.1), msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+RUNS_HERE = {"avx512": ["avx512", "avx2"]}.get(native.instruction_set(), [native.instruction_set()])
+
+
+@pytest.fixture(params=RUNS_HERE)
+def compiled(request, monkeypatch):
+    """:mod:`native` on each instruction set that this machine has and that setup.py compiles for it."""
+    if native.library(request.param) is None:
+        assert shutil.which("c++") is None, "the kernel is not compiled though there is a compiler: pip install -e ."
+        pytest.skip("no C++ compiler here")
+    monkeypatch.setattr(native, "instruction_set", lambda: request.param)
+    return native
+
+
+class NaNWorkspace(batched.Workspace):
+    """A workspace that is full of NaN at every call: what is read before it is written would show."""
+
+    def get(self, models, length, batch, hidden, like):
+        buffers = super().get(models, length, batch, hidden, like)
+        for buffer in self._buffers:
+            buffer.fill_(torch.nan)
+        return buffers
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_reference_is_torch_nn_rnn_with_autograd(shape):
+    model, inputs, targets = problem(*shape)
+    loss, accuracy, grads = reference.loss_and_grad(model, inputs, targets)
+    for m in range(model.models):
+        rnn, readout = torch_twin(model[m])
+        padded = torch.cat([inputs[m], torch.zeros_like(targets[m])])
+        outputs = readout(rnn(padded)[0])[inputs.shape[1] :]
+        expected = torch.nn.functional.mse_loss(outputs, targets[m])
+        expected.backward()
+        right = (outputs.sign() == targets[m].sign()).double().mean()
+        twin = Elman(rnn.weight_ih_l0.grad[None], rnn.weight_hh_l0.grad[None], readout.weight.grad[None])
+        assert_same(
+            (loss[m : m + 1], accuracy[m : m + 1], grads[m]), (expected[None], right[None], twin), torch.float64
+        )
+
+
+def test_reference_gradient_is_the_finite_difference():
+    model, inputs, targets = problem(2, 3, 5, 3, 5, 2)
+    _, _, grads = reference.loss_and_grad(model, inputs, targets)
+    step = 1e-6  # central differences: error step² ≈ 1e-12 from the cubic term, ε/step ≈ 1e-10 from rounding
+    for name in WEIGHTS:
+        for place in [(0, 0, 0), (1, 1, 1), (1, 0, 1)]:
+            sides = []
+            for sign in (1, -1):
+                weights = {n: getattr(model, n).clone() for n in WEIGHTS}
+                weights[name][place] += sign * step
+                sides.append(reference.loss_and_grad(Elman(**weights), inputs, targets)[0][place[0]])
+            assert getattr(grads, name)[place].item() == pytest.approx(
+                ((sides[0] - sides[1]) / (2 * step)).item(), abs=1e-8
+            )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_fast_path_is_the_reference(shape, dtype):
+    model, inputs, targets = problem(*shape, dtype)
+    want = reference.loss_and_grad(model, inputs, targets)
+    got = batched.loss_and_grad(model, inputs, targets, NaNWorkspace())
+    assert all(x.dtype == dtype for x in (got[0], got[1], got[2].W_hh))
+    assert_same(got, want, dtype)
+
+
+class NaNNativeWorkspace(native.Workspace):
+    """The same for the compiled kernel."""
+
+    def get(self, floats):
+        return super().get(floats).fill_(torch.nan)
+
+
+# every remainder of a tile in rows (batch, hidden) and in vectors (hidden), and the paper's size
+NATIVE_SHAPES = [
+    *SHAPES,
+    *[(1, 2, 5, batch, hidden, 3) for batch in (1, 2, 6, 7, 11) for hidden in (8, 16, 31, 33, 50, 64, 65)],
+    (1, 8, 100, 64, 128, 8),
+]
+
+
+@pytest.mark.parametrize("shape", NATIVE_SHAPES, ids=str)
+def test_compiled_gradients_are_within_1e_5_of_float64(compiled, shape):
+    model, inputs, targets = problem(*shape, torch.float32)
+    got = compiled.loss_and_grad(model, inputs, targets, NaNNativeWorkspace())
+    want = reference.loss_and_grad(model.to(torch.float64), inputs.double(), targets.double())
+    torch.testing.assert_close(got[0].double(), want[0], rtol=1e-6, atol=1e-12)
+    near_zero = 2 / targets[0].numel()  # rounding may turn the sign of an output or two
+    torch.testing.assert_close(got[1].double(), want[1], rtol=0, atol=near_zero)
+    for name in WEIGHTS:
+        a, b = getattr(got[2], name).double(), getattr(want[2], name)
+        assert (a - b).norm() <= 1e-5 * b.norm(), name
+
+
+def test_compiled_tanh_is_tanh(compiled):
+    """Seen through a network of one unit: loss = tanh(tanh(x))². Each tanh is within 2 ε, so is its share in the
+    square; a product, the square and the conversion round once each: 8 ε is enough."""
+    one = torch.ones(1, 1, 1)
+    # h > 1 + ε/2 would show as a loss above tanh(1)²; from 1e-6 on the square is no denormal number
+    x = torch.cat([torch.logspace(-6, 1.5, 997), torch.tensor([100.0, 3e38, torch.inf])])
+    x = torch.cat([x, -x])
+    for value in x:
+        loss, _, _ = compiled.loss_and_grad(Elman(value.view(1, 1, 1), one, one), one[None], torch.zeros(1, 1, 1, 1))
+        want = value.double().tanh().tanh().square()
+        assert abs(loss[0].double() - want) <= 8 * torch.finfo(torch.float32).eps * want, value
+    loss, _, _ = compiled.loss_and_grad(Elman(one * torch.nan, one, one), one[None], torch.zeros(1, 1, 1, 1))
+    assert loss.isnan()
+
+
+def test_compiled_models_do_not_depend_on_their_neighbours(compiled):
+    model, inputs, targets = problem(4, 3, 7, 5, 9, 3, torch.float32)
+    together = compiled.loss_and_grad(model, inputs, targets)
+    for m in range(4):
+        alone = compiled.loss_and_grad(model[m], inputs[m : m + 1], targets[m : m + 1], NaNNativeWorkspace())
+        assert same_bits(alone[0], together[0][m : m + 1])
+        assert all(same_bits(getattr(alone[2], n), getattr(together[2], n)[m : m + 1]) for n in WEIGHTS)
+
+
+@pytest.mark.parametrize("kernel", ["batched", "native"])
+def test_clip_and_adam_is_torchs(kernel, request):
+    kernel = {"batched": batched, "native": native}[kernel]
+    if kernel is native and native.library(native.instruction_set()) is None:
+        pytest.skip("no compiled kernel here")
+    g = torch.Generator().manual_seed(0)
+    lr, l2, size = torch.tensor([[1e-3], [1e-2]]), torch.tensor([[0.0], [0.1]]), 37
+    weights = torch.randn(2, size, generator=g)
+    twins = [torch.nn.Parameter(w.clone()) for w in weights]
+    optimisers = [
+        torch.optim.Adam([w], lr=a.item(), weight_decay=b.item()) for w, a, b in zip(twins, lr, l2, strict=True)
+    ]
+    m, v = torch.zeros(2, size), torch.zeros(2, size)
+    for n in range(1, 30):
+        gradient = torch.randn(2, size, generator=g) * (0.01 if n % 2 else 1)  # below the clipping norm, and above
+        updated = kernel.clip_and_adam(weights, m, v, gradient, torch.ones(2), lr, l2, 1.0, n)
+        assert updated.tolist() == [True, True]
+        for twin, optimiser, row in zip(twins, optimisers, gradient, strict=True):
+            twin.grad = row.clone()
+            torch.nn.utils.clip_grad_norm_([twin], 1.0)
+            optimiser.step()
+    # 29 steps of at most about lr, each with a few roundings relative to the step and one relative to the weight
+    torch.testing.assert_close(weights, torch.stack([t.detach() for t in twins]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [batched, native], ids=["batched", "native"])
+def test_a_model_that_is_not_finite_is_left_alone(kernel):
+    if kernel is native and native.library(native.instruction_set()) is None:
+        pytest.skip("no compiled kernel here")
+    weights, m, v = torch.ones(4, 9), torch.zeros(4, 9), torch.zeros(4, 9)
+    gradient = torch.ones(4, 9)
+    gradient[1, 3], gradient[2, 4] = torch.nan, torch.inf
+    loss = torch.tensor([torch.nan, 1.0, 1.0, 1.0])
+    lr, l2 = torch.full((4, 1), 0.1), torch.zeros(4, 1)
+    assert kernel.clip_and_adam(weights, m, v, gradient, loss, lr, l2, 1.0, 1).tolist() == [False] * 3 + [True]
+    for x, start in ((weights, 1), (m, 0), (v, 0)):
+        assert torch.equal(x[:3], torch.full((3, 9), float(start)))
+        assert (x[3] != start).all()
+
+
+def test_without_the_compiled_kernel_torch_trains_and_says_so_once(monkeypatch, caplog):
+    native.library.cache_clear()
+    monkeypatch.setattr(native, "instruction_set", lambda: "none")
+    with caplog.at_level(logging.WARNING):
+        assert fastest("cpu", 7, 2) is batched
+        assert fastest("cpu", 7, 2) is batched
+    assert [r.message for r in caplog.records if "fast CPU kernel" in r.message] == [
+        "the fast CPU kernel was not compiled for none: training uses torch, some three times slower"
+    ]
+    assert fastest("cuda", 1000, 2) is batched  # larger than the Triton kernels take, or no Triton at all
+    with pytest.raises(RuntimeError, match="not compiled here"):
+        native.loss_and_grad(*problem(1, 1, 1, 1, 1, 1, torch.float32))
+
+
+def test_compiled_kernel_refuses_what_it_cannot_read(compiled):
+    with pytest.raises(ValueError, match="W_uh must be float32 on the CPU"):
+        compiled.loss_and_grad(*problem(1, 1, 1, 1, 1, 1, torch.float64))
+    rows = [torch.ones(2, 3) for _ in range(4)]
+    column = torch.ones(2, 1)
+    with pytest.raises(ValueError, match="moment1 must be contiguous"):
+        compiled.clip_and_adam(rows[0], torch.ones(3, 2).T, rows[2], rows[3], torch.ones(2), column, column, 1.0, 1)
+
+
+def non_contiguous(x: torch.Tensor) -> torch.Tensor:
+    """The same numbers with every other entry of memory skipped and the axes stored in reverse."""
+    wide = torch.full((*x.shape[::-1], 2), torch.nan, dtype=x.dtype)
+    wide[..., 0] = x.permute(*reversed(range(x.ndim)))
+    y = wide[..., 0].permute(*reversed(range(x.ndim)))
+    assert torch.equal(x, y)
+    assert x.numel() == 1 or not y.is_contiguous()
+    return y
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("shape", SHAPES[1:4], ids=str)
+@pytest.mark.parametrize("kernel", [reference, batched], ids=["reference", "batched"])
+def test_non_contiguous_arguments_change_nothing(kernel, shape, dtype):
+    model, inputs, targets = problem(*shape, dtype)
+    want = reference.loss_and_grad(model, inputs, targets)
+    scattered = Elman(*(non_contiguous(getattr(model, name)) for name in WEIGHTS))
+    assert_same(kernel.loss_and_grad(scattered, non_contiguous(inputs), non_contiguous(targets)), want, dtype)
+
+
+def test_compiled_kernel_takes_non_contiguous_arguments(compiled):
+    model, inputs, targets = problem(*SHAPES[2], torch.float32)
+    scattered = Elman(*(non_contiguous(getattr(model, name)) for name in WEIGHTS))
+    got = compiled.loss_and_grad(scattered, non_contiguous(inputs), non_contiguous(targets))
+    want = compiled.loss_and_grad(model, inputs, targets)
+    assert same_bits(got[0], want[0])
+    assert all(same_bits(getattr(got[2], n), getattr(want[2], n)) for n in WEIGHTS)
+
+
+@pytest.mark.parametrize("models", [1, 3])
+def test_a_workspace_serves_other_lengths_and_sizes(models):
+    workspace = NaNWorkspace()
+    for shape in [(models, 3, 9, 5, 7, 2), (models, 3, 2, 5, 7, 2), (models, 3, 14, 5, 7, 2), (models, 3, 4, 3, 5, 2)]:
+        for dtype in (torch.float64, torch.float32):
+            arguments = problem(*shape, dtype)
+            assert_same(batched.loss_and_grad(*arguments, workspace), reference.loss_and_grad(*arguments), dtype)
+
+
+def test_what_a_workspace_held_before_does_not_change_a_bit():
+    # training alone, in an ensemble and after a resume reuse buffers of different lengths
+    arguments = problem(1, 3, 5, 5, 7, 3, torch.float32)
+    used = batched.Workspace()
+    batched.loss_and_grad(*problem(1, 3, 20, 5, 7, 3, torch.float32), used)
+    for a, b in zip(batched.loss_and_grad(*arguments, used), batched.loss_and_grad(*arguments), strict=True):
+        if isinstance(a, Elman):
+            assert all(same_bits(getattr(a, n), getattr(b, n)) for n in WEIGHTS)
+        else:
+            assert same_bits(a, b)
+
+
+@pytest.mark.parametrize("kernel", [reference, batched], ids=["reference", "batched"])
+def test_arguments_are_left_alone(kernel):
+    model, inputs, targets = problem(2, 3, 4, 3, 5, 2)
+    before = [x.clone() for x in (model.W_uh, model.W_hh, model.W_r, inputs, targets)]
+    kernel.loss_and_grad(model, inputs, targets)
+    for old, new in zip(before, (model.W_uh, model.W_hh, model.W_r, inputs, targets), strict=True):
+        assert torch.equal(old, new)
+        assert not new.requires_grad
+
+
+@pytest.mark.parametrize("kernel", [reference, batched], ids=["reference", "batched"])
+def test_wrong_arguments_are_named(kernel):
+    model, inputs, targets = problem(2, 3, 4, 3, 5, 2)
+    with pytest.raises(ValueError, match="inputs"):
+        kernel.loss_and_grad(model, inputs[:, :0], targets)
+    with pytest.raises(ValueError, match="targets"):
+        kernel.loss_and_grad(model, inputs, targets[:, :0])
+    with pytest.raises(SHAPE_ERRORS, match="targets"):
+        kernel.loss_and_grad(model, inputs, targets[:, :, :1])  # would broadcast
+    with pytest.raises(SHAPE_ERRORS, match="inputs"):
+        kernel.loss_and_grad(model[0], inputs, targets)
+
+
+def test_the_fast_path_knows_tanh_only():
+    model, inputs, targets = problem(1, 1, 1, 1, 1, 1)
+    with pytest.raises(ValueError, match=r"model\.activation"):
+        batched.loss_and_grad(Elman(model.W_uh, model.W_hh, model.W_r, "identity"), inputs, targets)

@@ -1,0 +1,659 @@
+"""Training: PyTorch's own update, every model by itself, and nothing lost to Ctrl-C, a kill or a divergence."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from oracles import PAPER, generators, same_bits, torch_twin
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from emt_core.networks import cells
+from emt_core.theory import circuit
+from emt_core.training import variable_binding as train
+from emt_core.networks.cells import Elman
+from emt_core.networks import reference
+from emt_core.networks.kernels.elman import fastest
+from emt_core.tasks import VariableBinding
+from emt_core.training.variable_binding import evaluate, fit
+
+WEIGHTS = ("W_uh", "W_hh", "W_r")
+TASK = VariableBinding.repeat_copy(3, 2)
+# Odd sizes, and a threshold that lets models climb the curriculum at different times: guessing scores about 0.5. No
+# share of the 30, 40 or 60 signs of a batch is 0.61, so that rounding cannot decide.
+SMALL = dict(hidden=7, batch=5, horizons=(3, 4, 6), threshold=0.61, every=7, test_horizon=9, progress=False)
+
+
+def assert_same_run(a: train.Run, b: train.Run, models: slice = slice(None)) -> None:
+    """Every bit of ``a``, and of models ``models`` of ``b``, agrees."""
+    for name in WEIGHTS:
+        assert same_bits(getattr(a.model, name), getattr(b.model[models], name)), name
+    for name in ("loss", "accuracy", "horizon"):
+        assert same_bits(getattr(a.history, name), getattr(b.history, name)[:, models]), f"history.{name}"
+    assert torch.equal(a.history.steps, b.history.steps)
+    assert same_bits(a.accuracy, b.accuracy[models])
+    assert a.status == b.status[models]
+    assert a.snapshots.keys() == b.snapshots.keys()
+    for step, model in a.snapshots.items():
+        assert all(same_bits(getattr(model, n), getattr(b.snapshots[step][models], n)) for n in WEIGHTS), (
+            f"snapshot {step}"
+        )
+
+
+@pytest.fixture
+def two_threads():
+    """At least two models at a time, whatever the machine; put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+# --- the update -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lr", "l2", "clip"), [(1e-3, 0.0, 1.0), (1e-2, 0.1, 1.0), (3e-3, 0.0, 0.05), (3e-3, 0.01, 0.05)], ids=str
+)
+def test_training_is_torch_nn_rnn_with_adam_and_clipping(lr, l2, clip):
+    hidden, batch, steps, horizons, threshold = 11, 9, 20, (3, 5, 8), 0.55
+    run = fit(
+        TASK, hidden=hidden, seeds=[4], steps=steps, lr=lr, l2=l2, clip=clip, horizons=horizons, threshold=threshold,
+        batch=batch, every=1, progress=False,
+    )  # fmt: skip
+    (generator,) = generators(4)
+    rnn, readout = torch_twin(cells.init(hidden, 2, [generator]))
+    weights = [*rnn.parameters(), *readout.parameters()]
+    adam = torch.optim.Adam(weights, lr=lr, weight_decay=l2)
+    level, clipped = 0, False
+    for step in range(steps):
+        inputs, targets = TASK.sample(batch, horizons[level], generator)
+        outputs = readout(rnn(torch.cat([inputs[0], torch.zeros_like(targets[0])]))[0])[3:]
+        loss = torch.nn.functional.mse_loss(outputs, targets[0])
+        adam.zero_grad()
+        loss.backward()
+        clipped |= torch.nn.utils.clip_grad_norm_(weights, clip).item() > clip
+        adam.step()
+        accuracy = (outputs.sign() == targets[0].sign()).float().mean().item()
+        # float32: loss and gradient differ in the order of ~1,000 additions, ε·√1000 ≈ 4e-6 relative
+        assert run.history.loss[step].item() == pytest.approx(loss.item(), rel=1e-5)
+        assert run.history.accuracy[step].item() == pytest.approx(accuracy, abs=1e-6)
+        assert run.history.horizon[step].item() == horizons[level]
+        level = min(level + (accuracy > threshold), len(horizons) - 1)
+    assert level > 0
+    assert clipped == (clip < 1)
+    # A step of Adam is lr·m/√v: where a gradient is small its rounding is a larger part of the step. 1e-6 is 20 steps
+    # of lr = 1e-3 to 5e-5 of themselves; a larger lr takes proportionally larger steps.
+    tolerance = 1e-6 * max(1, lr / 1e-3)
+    for name, twin in zip(WEIGHTS, (rnn.weight_ih_l0, rnn.weight_hh_l0, readout.weight), strict=True):
+        torch.testing.assert_close(getattr(run.model, name)[0], twin.detach(), rtol=0, atol=tolerance)
+
+
+def test_history_and_snapshots_say_what_the_weights_say():
+    run = fit(TASK, **SMALL, seeds=[0, 1], steps=30, lr=[1e-2, 3e-3], snapshots=range(31))
+    assert run.history.steps.tolist() == [0, 7, 14, 21, 28]
+    assert list(run.snapshots) == list(range(31))
+    for name in WEIGHTS:
+        assert same_bits(getattr(run.snapshots[30], name), getattr(run.model, name))
+    for m, generator in enumerate(generators(0, 1)):
+        start = cells.init(7, 2, [generator])
+        assert all(same_bits(getattr(run.snapshots[0][m], n), getattr(start, n)) for n in WEIGHTS)
+        level = 0
+        for step in range(30):
+            inputs, targets = TASK.sample(5, SMALL["horizons"][level], generator)
+            loss, accuracy, _ = reference.loss_and_grad(run.snapshots[step][m], inputs, targets)
+            if step % 7 == 0:
+                torch.testing.assert_close(run.history.loss[step // 7, m], loss[0], rtol=1e-5, atol=0)
+                torch.testing.assert_close(run.history.accuracy[step // 7, m], accuracy[0], rtol=1e-6, atol=0)
+                assert run.history.horizon[step // 7, m] == SMALL["horizons"][level]
+            level = min(level + (accuracy.item() > 0.61), 2)
+
+
+def test_a_small_task_is_learned():
+    task = VariableBinding.repeat_copy(2, 1)
+    run = fit(task, hidden=16, seeds=[0, 1], steps=250, lr=1e-2, horizons=(4, 8), batch=16, progress=False)
+    assert (run.accuracy > 0.95).all()
+    assert run.history.horizon[-1].tolist() == [8, 8]
+    assert (run.history.loss[-1] < 0.2 * run.history.loss[0]).all()
+
+
+# --- every model by itself --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_model_of_an_ensemble_is_the_model_trained_alone_bit_for_bit(threads, two_threads):
+    torch.set_num_threads(threads)
+    settings = dict(seeds=[3, 0, 3, 8, 5], lr=[1e-2, 1e-3, 1e-2, 3e-2, 2e-3], l2=[0.0, 0.1, 1e-3, 0.0, 1e-2])
+    settings["threshold"] = [0.51, 0.61, 1.0, 0.56, 0.71]
+    together = fit(TASK, **SMALL | settings, steps=40, snapshots=[0, 13, 40])
+    assert len(together.history.horizon[-1].unique()) > 1  # they do train at several horizons at once
+    assert not torch.equal(together.model.W_hh[0], together.model.W_hh[2])  # equal seed, other settings
+    torch.set_num_threads(1)
+    for m in range(5):
+        alone = fit(TASK, **SMALL | {k: [v[m]] for k, v in settings.items()}, steps=40, snapshots=[0, 13, 40])
+        assert_same_run(alone, together, slice(m, m + 1))
+
+
+@pytest.mark.parametrize(("hidden", "batch"), [(1, 1), (13, 3), (33, 17)], ids=str)
+def test_the_number_of_threads_changes_no_bit(hidden, batch, two_threads):
+    task = VariableBinding(PAPER[2], 8, 8)
+    settings = SMALL | dict(hidden=hidden, batch=batch, seeds=[0, 1, 2], steps=6)
+    two = fit(task, **settings)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    assert_same_run(fit(task, **settings), two)
+    assert torch.get_num_threads() == 1
+
+
+def test_models_that_share_one_product_train_as_they_do_alone():
+    # CUDA advances all models in one group; such a group on the CPU must agree with groups of one model to rounding
+    config = dict(cell="elman", seeds=[0, 1, 2, 3], hidden=7, steps=25, batch=5, every=1, clip=1.0, snapshots=[10])
+    config |= dict(lr=[1e-3, 1e30, 3e-3, 1e-3], l2=[0.0, 0.0, 0.1, 0.0])
+    config |= dict(threshold=[0.51, 0.51, 0.61, 2.0], horizons=[3, 4, 6])
+    group = train._Group([0, 1, 2, 3], config["seeds"], TASK, config, "cpu")
+    group.record_at(1, 25)
+    group.advance(25, threading.Event(), lambda n: None)
+    apart = fit(TASK, **{k: v for k, v in config.items() if k != "cell"}, progress=False)
+    assert len({group.level[m] for m in (0, 2, 3)}) > 1
+    for m in (0, 2, 3):
+        # float32, 25 steps of at most 3e-3: as against torch.optim.Adam above
+        torch.testing.assert_close(group.model(group.weights)[m].W_hh, apart.model[m].W_hh, rtol=0, atol=5e-6)
+        torch.testing.assert_close(group.records["horizon"][:, m].long(), apart.history.horizon[:, m])
+    assert group.diverged[1] == int(apart.status[1].split()[-1])
+    assert group.weights.isfinite().all()
+
+
+def test_models_that_share_one_product_resume_together():
+    config = dict(cell="elman", seeds=[3, 1, 2], hidden=7, steps=20, batch=5, every=1, clip=1.0, snapshots=[])
+    config |= dict(lr=[1e-3] * 3, l2=[0.0] * 3, threshold=[0.6] * 3, horizons=[3, 4])
+    whole, first, second = (train._Group([0, 1, 2], config["seeds"], TASK, config, "cpu") for _ in range(3))
+    for group, goal in ((whole, 20), (first, 9)):
+        group.record_at(1, 20)
+        group.advance(goal, threading.Event(), lambda n: None)
+    second.restore({name: x.clone() for name, x in first.tensors().items()})
+    second.record_at(1, 20)
+    second.advance(20, threading.Event(), lambda n: None)
+    assert all(same_bits(x, second.tensors()[name]) for name, x in whole.tensors().items())
+
+
+def test_training_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    fit(TASK, **SMALL, steps=3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- divergence -------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_diverges_is_reported_and_disturbs_nobody():
+    settings = SMALL | dict(seeds=[0, 1, 2], steps=30, snapshots=range(31))
+    run = fit(TASK, **settings, lr=[1e-2, 1e30, 3e-3])
+    assert run.status[0] == run.status[2] == "done"
+    assert run.status[1].startswith("diverged at step ")
+    at = int(run.status[1].split()[-1])
+    assert 0 < at < 30
+    assert run.accuracy.isnan().tolist() == [False, True, False]
+    for name in WEIGHTS:  # its weights are those before that step
+        assert getattr(run.model, name)[1].isfinite().all()
+        assert same_bits(getattr(run.model, name)[1], getattr(run.snapshots[at], name)[1])
+    gone = run.history.steps > at
+    assert run.history.loss[gone, 1].isnan().all()
+    assert (run.history.horizon[gone, 1] == 0).all()
+    for m, lr in ((0, 1e-2), (2, 3e-3)):
+        assert_same_run(fit(TASK, **settings | dict(seeds=[m]), lr=lr), run, slice(m, m + 1))
+
+
+def test_a_model_that_overflows_in_its_last_update_is_not_done():
+    run = fit(TASK, **SMALL, seeds=[0, 1], steps=1, lr=[1e300, 1e-3])
+    assert run.status == ("diverged at step 1", "done")
+    assert run.accuracy.isnan().tolist() == [True, False]
+
+
+def test_all_models_may_diverge():
+    run = fit(TASK, **SMALL, seeds=[0, 1], steps=12, lr=1e30)
+    assert all(s.startswith("diverged") for s in run.status)
+    assert run.accuracy.isnan().all()
+
+
+def test_a_diverged_model_stays_so_after_a_resume(tmp_path):
+    settings = SMALL | dict(seeds=[0, 1], lr=[1e30, 1e-3], checkpoint=tmp_path / "run")
+    first = fit(TASK, **settings, steps=20)
+    again = fit(TASK, **settings, steps=35)
+    assert first.status[0] == again.status[0]
+    assert_same_run(again, fit(TASK, **SMALL | dict(seeds=[0, 1], lr=[1e30, 1e-3]), steps=35))
+
+
+# --- checkpoint and resume --------------------------------------------------------------------------------------------
+
+LONG = SMALL | dict(seeds=[3, 1], lr=[1e-2, 3e-3], l2=[0.0, 1e-3], snapshots=[0, 5, 20])
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 6, 1000])
+def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, checkpoint_every):
+    whole = fit(TASK, **LONG, steps=45)
+    settings = LONG | dict(checkpoint=tmp_path / "deep" / "run", checkpoint_every=checkpoint_every)
+    first = fit(TASK, **settings, steps=23)
+    assert len(first.history.steps) == 4
+    second = fit(TASK, **settings, steps=45)
+    assert_same_run(second, whole)
+    assert_same_run(fit(TASK, **settings, steps=45), whole)  # nothing left to do: read back from the file
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["run"]
+
+
+def test_a_checkpoint_does_not_change_the_run(tmp_path):
+    assert_same_run(
+        fit(TASK, **LONG, steps=30, checkpoint=tmp_path / "run", checkpoint_every=4), fit(TASK, **LONG, steps=30)
+    )
+
+
+def strike(monkeypatch, step: int, action) -> None:
+    """Run ``action`` in a worker when some model computes its ``step``-th gradient, and give the main thread time."""
+    module = fastest("cpu", 7, 2)  # whichever trains here
+    kernel, calls = module.loss_and_grad, iter(range(10**9))
+
+    def wrapped(*arguments):
+        if next(calls) == step:
+            action()
+            time.sleep(0.2)
+        return kernel(*arguments)
+
+    monkeypatch.setattr(module, "loss_and_grad", wrapped)
+
+
+def ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def raises_keyboard_interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("handler", [signal.default_int_handler, raises_keyboard_interrupt], ids=["python's", "own"])
+def test_ctrl_c_loses_nothing(tmp_path, monkeypatch, handler, two_threads):
+    # a program's own handler may raise in the main thread at any moment, Python's is kept from doing so
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        settings = LONG | dict(steps=4000, snapshots=[0])
+        strike(monkeypatch, 50, ctrl_c)
+        stopped = fit(TASK, **settings, checkpoint=tmp_path / "run")
+        monkeypatch.undo()
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert all(s.startswith("interrupted at step ") for s in stopped.status)
+    steps = [int(s.split()[-1]) for s in stopped.status]
+    assert stopped.accuracy.isnan().all()
+    for m, k in enumerate(steps):  # each model as it was after its last whole step
+        alone = fit(
+            TASK, **settings | dict(steps=k, seeds=LONG["seeds"][m : m + 1], lr=LONG["lr"][m], l2=LONG["l2"][m])
+        )
+        assert all(same_bits(getattr(stopped.model[m], n), getattr(alone.model, n)) for n in WEIGHTS)
+        rows = len(alone.history.steps)
+        assert same_bits(stopped.history.loss[:rows, m], alone.history.loss[:, 0])
+        assert stopped.history.loss[rows:, m].isnan().all()
+    end = max(steps) + 20
+    resumed = fit(TASK, **settings | dict(steps=end), checkpoint=tmp_path / "run")
+    assert_same_run(resumed, fit(TASK, **settings | dict(steps=end)))
+
+
+def test_ctrl_c_without_a_checkpoint_returns_the_models(monkeypatch):
+    strike(monkeypatch, 20, ctrl_c)
+    run = fit(TASK, **SMALL, steps=4000)
+    assert run.status[0].startswith("interrupted at step ")
+    assert torch.isfinite(run.history.loss[0]).all()
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypatch):
+    write = train.write_safetensors
+
+    def struck(*arguments):
+        ctrl_c()
+        time.sleep(0.01)  # a handler that raises would raise here
+        write(*arguments)
+
+    monkeypatch.setattr(train, "write_safetensors", struck)
+    run = fit(TASK, **LONG, steps=60, checkpoint=tmp_path / "run", checkpoint_every=21)
+    monkeypatch.undo()
+    assert run.status == ("interrupted at step 21",) * 2
+    resumed = fit(TASK, **LONG, steps=60, checkpoint=tmp_path / "run", checkpoint_every=21)
+    assert_same_run(resumed, fit(TASK, **LONG, steps=60))
+
+
+def test_ctrl_c_while_the_accuracy_is_measured_keeps_the_models(monkeypatch):
+    monkeypatch.setattr(train, "evaluate", lambda *a, **k: raises_keyboard_interrupt(0, None))
+    run = fit(TASK, **SMALL, steps=4)
+    assert run.status == ("done",)
+    assert run.accuracy.isnan().all()
+
+
+def test_training_works_outside_the_main_thread():
+    # signal handlers can be set in the main thread only
+    runs = []
+    thread = threading.Thread(target=lambda: runs.append(fit(TASK, **LONG, steps=20)))
+    thread.start()
+    thread.join()
+    assert_same_run(runs[0], fit(TASK, **LONG, steps=20))
+
+
+def test_a_failure_in_one_model_surfaces_and_ends_the_others(monkeypatch, two_threads):
+    def fails():
+        raise MemoryError("no room")
+
+    strike(monkeypatch, 30, fails)
+    with pytest.raises(MemoryError, match="no room"):
+        fit(TASK, **SMALL, seeds=[0, 1], steps=10**7)  # would take hours if the other model went on
+
+
+def test_a_killed_process_resumes_bit_for_bit(tmp_path):
+    path = tmp_path / "run"
+    script = f"""
+from emt_core.tasks import VariableBinding
+from emt_core.training.variable_binding import fit
+fit(VariableBinding.repeat_copy(3, 2), **{LONG!r}, steps=10**7, checkpoint={str(path)!r}, checkpoint_every=10)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent.parent)
+    try:
+        deadline = time.monotonic() + 120
+        while not path.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.1)  # some way into a later stretch
+    finally:
+        process.kill()  # SIGKILL: no handler, no clean-up
+        process.wait()
+    with safe_open(path, framework="pt") as file:
+        steps = int(file.get_tensor("0.progress")[0, 0]) + 25
+    assert_same_run(
+        fit(TASK, **LONG, steps=steps, checkpoint=path, checkpoint_every=10), fit(TASK, **LONG, steps=steps)
+    )
+
+
+@pytest.mark.parametrize("content", ["empty", "torn", "text", "foreign"])
+def test_a_file_that_is_no_checkpoint_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / "run"
+    fit(TASK, **LONG, steps=20, checkpoint=path)
+    whole = path.read_bytes()
+    if content == "foreign":
+        save_file({"weight": torch.ones(2)}, path)
+    else:
+        path.write_bytes({"empty": b"", "torn": whole[:-100], "text": b"step,loss\n" * 50}[content])
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="checkpoint"):
+        fit(TASK, **LONG, steps=40, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        (dict(lr=1e-3), "lr"),
+        (dict(seeds=[3, 2]), "seeds"),
+        (dict(l2=0.5), "l2"),
+        (dict(horizons=(3,)), "horizons"),
+        (dict(threshold=0.9), "threshold"),
+        (dict(hidden=8), "hidden"),
+        (dict(batch=6), "batch"),
+        (dict(clip=2.0), "clip"),
+        (dict(every=5), "every"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path, changed, name):
+    path = tmp_path / "run"
+    fit(TASK, **LONG, steps=20, checkpoint=path)
+    with pytest.raises(ValueError, match=f"checkpoint.* another run.*'{name}'"):
+        fit(TASK, **LONG | changed, steps=40, checkpoint=path)
+
+
+def test_a_checkpoint_of_another_task_or_further_on_is_refused(tmp_path):
+    path = tmp_path / "run"
+    fit(TASK, **LONG, steps=25, checkpoint=path)
+    with pytest.raises(ValueError, match="triple"):
+        fit(VariableBinding((3, 1, 0), 3, 2), **LONG, steps=40, checkpoint=path)
+    with pytest.raises(ValueError, match="steps must be at least 25"):
+        fit(TASK, **LONG, steps=24, checkpoint=path)
+
+
+def test_a_checkpoint_of_another_kind_of_device_is_refused(tmp_path):
+    # CUDA writes one group of all models; so does this group on the CPU
+    path = tmp_path / "run"
+    fit(TASK, **LONG, steps=20, checkpoint=path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file handle, not a dict)
+        metadata = file.metadata()
+    one = {name: torch.cat([t, tensors["1" + name[1:]]]) for name, t in tensors.items() if name.startswith("0.")}
+    short = {name: t[:, :16] if name.endswith("generators") else t for name, t in tensors.items()}
+    for other in (one, {name: t.contiguous() for name, t in short.items()}):
+        save_file(other, path, metadata)
+        with pytest.raises(ValueError, match="another kind of device"):
+            fit(TASK, **LONG, steps=40, checkpoint=path)
+
+
+# --- the edges --------------------------------------------------------------------------------------------------------
+
+
+def test_no_steps_returns_the_start(tmp_path):
+    run = fit(TASK, **SMALL, seeds=[0, 1], steps=0, snapshots=[0], checkpoint=tmp_path / "run")
+    start = cells.init(7, 2, generators(0, 1))
+    assert all(same_bits(getattr(run.model, n), getattr(start, n)) for n in WEIGHTS)
+    assert all(same_bits(getattr(run.snapshots[0], n), getattr(start, n)) for n in WEIGHTS)
+    assert run.status == ("done", "done")
+    assert run.history.loss.shape == (0, 2)
+    assert run.accuracy.isfinite().all()
+
+
+def test_one_number_is_one_for_every_model():
+    settings = SMALL | dict(seeds=[0, 1], steps=8)
+    one = fit(TASK, **settings | dict(lr=1e-2, l2=1, threshold=1))
+    each = fit(TASK, **settings | dict(lr=[1e-2] * 2, l2=[1.0] * 2, threshold=(1, 1)))
+    assert_same_run(one, each)
+
+
+def test_progress_bar_counts_every_step_and_can_be_off(capsys):
+    fit(TASK, **SMALL | dict(progress=True), seeds=[0, 1], steps=13)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "26/26" in err
+    fit(TASK, **SMALL, seeds=[0, 1], steps=13)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cell", "gru"),
+        ("hidden", 0),
+        ("seeds", []),
+        ("seeds", [-1]),
+        ("seeds", [2**31]),
+        ("steps", -1),
+        ("lr", 0.0),
+        ("lr", -1e-3),
+        ("lr", math.nan),
+        ("lr", math.inf),
+        ("lr", [1e-3, 1e-3]),
+        ("l2", -0.1),
+        ("l2", math.inf),
+        ("l2", []),
+        ("horizons", ()),
+        ("horizons", (10, 0)),
+        ("threshold", -0.1),
+        ("threshold", math.nan),
+        ("threshold", [0.9, 0.9, 0.9]),
+        ("batch", 0),
+        ("clip", 0.0),
+        ("clip", math.nan),
+        ("every", 0),
+        ("snapshots", [5]),
+        ("snapshots", [-1]),
+        ("test_horizon", 0),
+        ("checkpoint_every", 0),
+        ("device", "abacus"),
+        pytest.param(
+            "device", "cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device would be valid")
+        ),
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_is_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name} "):
+        fit(TASK, **SMALL | dict(steps=4) | {name: value})
+
+
+# --- accuracy ---------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_counts_right_signs():
+    task = VariableBinding.repeat_copy(3, 2)
+    exact = circuit.linear_rnn(task)
+    wrong = Elman(exact.W_uh, exact.W_hh, -exact.W_r, "identity")
+    half = Elman(exact.W_uh, exact.W_hh, exact.W_r * torch.tensor([[1.0], [-1.0]]).double(), "identity")
+    silent = Elman(exact.W_uh, exact.W_hh, 0 * exact.W_r, "identity")  # writing nothing is not right
+    for model, share in ((exact, 1), (wrong, 0), (half, 0.5), (silent, 0)):
+        assert evaluate(model, task, horizon=50, sequences=20).item() == pytest.approx(share, abs=1e-6)
+
+
+def test_evaluate_is_the_roll_out_on_the_sequences_of_its_seed():
+    model = cells.init(9, 2, generators(0, 1))
+    got = evaluate(model, TASK, horizon=12, sequences=31, seeds=[7, 5])
+    for m, seed in enumerate((7, 5)):
+        generator = torch.Generator().manual_seed(train.TEST_SEED + seed)
+        inputs, targets = TASK.sample(31, 12, generator)
+        _, outputs = cells.rollout(model[m], inputs, 12)
+        assert got[m].item() == pytest.approx(((outputs[:, 3:] * targets) > 0).double().mean().item(), abs=1e-6)
+    assert torch.equal(evaluate(model, TASK, horizon=9, seeds=[0, 1]), evaluate(model, TASK, horizon=9))
+
+
+def test_test_sequences_are_none_that_training_draws():
+    # PyTorch's CPU generator keeps the low 32 bits of a seed: test streams must differ from training streams in those
+    for seed in (0, 1, train.TEST_SEED - 1):
+        streams = [
+            torch.randint(2, (64,), generator=torch.Generator().manual_seed(s)).tolist()
+            for s in (seed, train.TEST_SEED + seed)
+        ]
+        assert streams[0] != streams[1]
+    assert train.TEST_SEED + train.TEST_SEED - 1 < 2**32
+
+
+def test_the_accuracy_of_a_run_is_that_of_its_seeds():
+    run = fit(TASK, **SMALL, seeds=[5, 2], steps=10)
+    assert torch.equal(run.accuracy, evaluate(run.model, TASK, horizon=9, seeds=[5, 2]))
+
+
+def test_evaluate_names_wrong_arguments():
+    model = cells.init(9, 2, generators(0, 1))
+    with pytest.raises(ValueError, match="task must have dim 2"):
+        evaluate(model, VariableBinding.repeat_copy(3, 3))
+    with pytest.raises(ValueError, match="seeds"):
+        evaluate(model, TASK, seeds=[0])
+    with pytest.raises(ValueError, match="seeds"):
+        evaluate(model, TASK, seeds=[0, train.TEST_SEED])
+    with pytest.raises(ValueError, match="horizon"):
+        evaluate(model, TASK, horizon=0)
+    with pytest.raises(ValueError, match="sequences"):
+        evaluate(model, TASK, sequences=0)
+
+
+# --- a start of one's own ---------------------------------------------------------------------------------------------
+
+PAIR = SMALL | dict(seeds=[3, 1], lr=[1e-2, 3e-3], l2=[0.0, 1e-3])
+
+
+def own_start() -> Elman:
+    return cells.init(7, 2, generators(8, 9), "orthogonal")
+
+
+def test_starting_from_the_weights_that_the_seeds_draw_changes_nothing():
+    plain = fit(TASK, **PAIR, steps=20, snapshots=[0, 5])
+    start = cells.init(7, 2, generators(3, 1))
+    assert_same_run(fit(TASK, **PAIR, steps=20, snapshots=[0, 5], start=start), plain)
+    wide = start.to(torch.float64)  # training is in float32 whatever the start is in
+    assert_same_run(fit(TASK, **PAIR, steps=20, snapshots=[0, 5], start=wide), plain)
+
+
+def test_another_start_is_trained_on_the_same_data():
+    start = own_start()
+    run = fit(TASK, **PAIR | dict(every=1), steps=25, snapshots=range(26), start=start)
+    for m, generator in enumerate(generators(3, 1)):
+        cells.init(7, 2, [generator])  # what the seed would have drawn
+        level = 0
+        for step in range(25):
+            inputs, targets = TASK.sample(5, SMALL["horizons"][level], generator)
+            _, outputs = cells.rollout((run.snapshots[step] if step else start)[m], inputs, targets.shape[1])
+            right = (outputs[:, 3:] * targets > 0).double().mean().item()
+            loss = (outputs[:, 3:] - targets).square().mean().item()
+            # float32: sums of at most 60 squares; a wrong batch differs in the first digit
+            assert run.history.loss[step, m].item() == pytest.approx(loss, rel=1e-5)
+            assert run.history.accuracy[step, m].item() == pytest.approx(right, abs=1e-6)
+            level = min(level + (right > 0.61), 2)
+    plain = fit(TASK, **PAIR, steps=25)
+    assert not torch.equal(run.model.W_hh, plain.model.W_hh)
+
+
+def test_no_steps_return_the_given_start_and_training_leaves_it_as_it_was():
+    start, copy = own_start(), own_start()
+    trained = fit(TASK, **PAIR, steps=9, start=start)
+    assert all(same_bits(getattr(start, n), getattr(copy, n)) for n in WEIGHTS)
+    for given in (start, trained.model):  # what training returns is a start, too
+        run = fit(TASK, **PAIR, steps=0, snapshots=[0], start=given)
+        for model in (run.model, run.snapshots[0]):
+            assert all(same_bits(getattr(model, n), getattr(given, n).contiguous()) for n in WEIGHTS)
+            assert all(getattr(model, n).data_ptr() != getattr(given, n).data_ptr() for n in WEIGHTS)
+
+
+def test_a_model_with_a_start_is_the_model_trained_alone():
+    start = own_start()
+    together = fit(TASK, **PAIR, steps=30, snapshots=[0, 13], start=start)
+    for m in range(2):
+        mine = {name: PAIR[name][m : m + 1] for name in ("seeds", "lr", "l2")}
+        alone = fit(TASK, **PAIR | mine, steps=30, snapshots=[0, 13], start=start[m])
+        assert_same_run(alone, together, slice(m, m + 1))
+
+
+def test_a_run_with_a_start_goes_on_from_its_checkpoint(tmp_path):
+    start = own_start()
+    settings = PAIR | dict(snapshots=[0, 5], start=start, checkpoint=tmp_path / "run", checkpoint_every=6)
+    fit(TASK, **settings, steps=17)
+    whole = fit(TASK, **PAIR | dict(snapshots=[0, 5], start=start), steps=33)
+    assert_same_run(fit(TASK, **settings | dict(start=own_start()), steps=33), whole)
+
+
+def test_a_checkpoint_from_another_start_is_refused(tmp_path):
+    start, path = own_start(), tmp_path / "run"
+    fit(TASK, **PAIR, steps=5, start=start, checkpoint=path)
+    before = path.read_bytes()
+    nudged = start.W_r.clone()
+    nudged[1, 0, 0] = torch.nextafter(nudged[1, 0, 0], torch.tensor(1.0))
+    for other in (None, cells.init(7, 2, generators(3, 1)), start[[1, 0]], Elman(start.W_uh, start.W_hh, nudged)):
+        with pytest.raises(ValueError, match=r"checkpoint .* is of another run.*'start'"):
+            fit(TASK, **PAIR, steps=9, start=other, checkpoint=path)
+    assert path.read_bytes() == before
+    drawn = tmp_path / "drawn"
+    fit(TASK, **PAIR, steps=5, checkpoint=drawn)
+    with pytest.raises(ValueError, match=r"checkpoint .* is of another run.*'start'"):
+        fit(TASK, **PAIR, steps=9, start=start, checkpoint=drawn)
+
+
+@pytest.mark.parametrize("wrong", ["models", "hidden", "dim", "activation", "NaN", "infinity"])
+def test_a_start_that_does_not_fit_is_named(wrong):
+    start = own_start()
+    W_r = start.W_r.clone()
+    W_r[1, 1, 3] = math.nan if wrong == "NaN" else math.inf
+    bad, message = {
+        "models": (start[0], "2 models with 7 units and dim 2, got .1, 7, 2"),
+        "hidden": (cells.init(8, 2, generators(0, 1)), "7 units and dim 2, got .2, 8, 2"),
+        "dim": (cells.init(7, 3, generators(0, 1)), "dim 2, got .2, 7, 3"),
+        "activation": (Elman(start.W_uh, start.W_hh, start.W_r, "identity"), "activation 'tanh', got 'identity'"),
+        "NaN": (Elman(start.W_uh, start.W_hh, W_r), "finite weights"),
+        "infinity": (Elman(start.W_uh, start.W_hh, W_r), "finite weights"),
+    }[wrong]
+    with pytest.raises(ValueError, match=f"^start must have .*{message}"):
+        fit(TASK, **PAIR, steps=4, start=bad)
