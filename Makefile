@@ -8,6 +8,7 @@ BUILD   ?= _build
 HTML    ?= $(BUILD)/html
 JOBS    ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
+LIBRARY_TESTS := $(addprefix tests/,support tasks theory networks training analysis experiments)
 PROFILES := smoke default full
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
 $(error unknown PROFILE "$(PROFILE)": choose one of $(PROFILES))
@@ -26,7 +27,7 @@ PIP_COMPILE = $(VENV)/bin/pip-compile -q --strip-extras --no-emit-index-url --no
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test lab sync lint clean lock upgrade site executed pytest FORCE
+.PHONY: help book test lab sync lint lowest clean lock upgrade site executed pytest FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -51,10 +52,19 @@ lab: $(STAMP) ## open JupyterLab on the chapters (edit book/*.md as notebooks)
 sync: $(STAMP) ## write each chapter's paired .ipynb from its .md
 	$(PY) tools/sync.py
 
-lint: $(STAMP) ## ruff, and whether the pairs are in sync
+lint: $(STAMP) ## ruff, mypy, and whether the pairs are in sync
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 	$(PY) tools/sync.py --check
+
+lowest: ## test the library with the lowest versions that pyproject.toml allows, in .venv-lowest
+	@test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	$(PYTHON) -c 'import tomllib; print(*(d.replace(">=", "==") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]), sep="\n")' \
+		> .venv-lowest/lowest.txt
+	.venv-lowest/bin/pip install -q --disable-pip-version-check -r .venv-lowest/lowest.txt pytest pytest-xdist hypothesis beartype
+	.venv-lowest/bin/pip install -q --disable-pip-version-check --no-deps -e .
+	.venv-lowest/bin/python -m pytest -q -n $(JOBS) --dist loadgroup $(LIBRARY_TESTS)
 
 clean: ## remove everything that was built (not .venv)
 	rm -rf $(BUILD) *.egg-info

@@ -3,7 +3,7 @@
     python benchmarks/interval_coverage.py [--samples 4000]
 
 Beside emt_core's intervals stand Student's t and the percentile bootstrap, on the same samples. Some distributions are
-there to show where an interval fails. Prints a table and writes it to results/interval_coverage.csv; ten seconds or so.
+there to show where an interval fails. Prints a table and writes it to results/interval_coverage.csv; 20 seconds or so.
 """
 
 import argparse

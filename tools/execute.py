@@ -4,8 +4,8 @@
 
 A chapter is executed again exactly when its text, emt_core, setup.py, the lock, the data or its own section of the
 profile changed: a hash of all of these is kept in the executed notebook. (jupyter-cache looks at the text alone.) The
-notebook appears under its final name only when every cell ran; a chapter that fails leaves nothing to publish, and its notebook
-goes to _build/failed/<profile>/ instead.
+notebook appears under its final name only when every cell ran; a chapter that fails leaves nothing to publish, and its
+notebook goes to _build/failed/<profile>/ instead.
 """
 
 import argparse

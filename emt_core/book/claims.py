@@ -18,7 +18,7 @@ import numpy as np
 
 MIME = "application/vnd.emt.claims+json"
 PROFILES = ("smoke", "default", "full")
-STATISTICS = {"median": np.median, "mean": np.mean, "min": np.min, "max": np.max}
+STATISTICS: dict[str, Any] = {"median": np.median, "mean": np.mean, "min": np.min, "max": np.max}
 RELATIONS = {"≤": lambda x, bound: x <= bound, "≥": lambda x, bound: x >= bound, "=": lambda x, bound: x == bound}
 
 

@@ -8,6 +8,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import pairwise
+from typing import Any
 
 import anywidget
 import numpy as np
@@ -192,7 +193,7 @@ def memory_travel(
             raise ValueError(f"{name}: got complex or non-finite entries, expected finite real numbers")
     if not editable:
         del arrays["basis"]  # only flips need it
-    patterns = _presets(history, dim) if presets is None else dict(presets)
+    patterns: dict[str, Any] = _presets(history, dim) if presets is None else dict(presets)
     patterns = {name: _bits(value, f"presets[{name!r}]", history, dim) for name, value in patterns.items()}
     default = next(reversed(patterns.values()), [1] * memory)
     return MemoryTravel(

@@ -7,11 +7,13 @@ so that the site can invert a picture for dark mode.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -25,9 +27,9 @@ LINES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 DIVERGING = LinearSegmentedColormap.from_list("emt", ["#00456e", BLUE, "#ffffff", VERMILLION, "#7a3600"])
 
 # At 390 px a picture 6 in wide is shown at about 0.6 of its size: 12 pt is then still legible.
-RC = {
+RC: Any = {
     "axes.grid": True,
-    "axes.prop_cycle": mpl.cycler(color=LINES),
+    "axes.prop_cycle": cycler(color=LINES),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 13,
@@ -114,7 +116,7 @@ def eigenvalues(
             ax.text(at.real, at.imag, f"×{count}", ha="center", va="center", fontsize=11)
     reach = max(1.3, 1.08 * float(np.abs(np.concatenate([learned, theory])).max(initial=0.0)))
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="real part", ylabel="imaginary part")
-    ax.set_title(title)
+    ax.set_title(title or "")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, columnspacing=1.2, handletextpad=0.4)
     return ax
 
@@ -158,7 +160,7 @@ def block_grid(
     ax.tick_params(length=0)
     ax.grid(False)
     ax.spines[:].set_visible(True)
-    ax.set_title(title)
+    ax.set_title(title or "")
     return ax
 
 
@@ -214,7 +216,7 @@ def memory_strip(
         ax.set_yticks([0, history - 1], [r"$\Psi_1$", rf"$\Psi_{{{history}}}$"] if history > 1 else [r"$\Psi_1$"] * 2)
         ax.tick_params(length=0)
     figure.colorbar(image, ax=axes, shrink=0.9, aspect=25)
-    figure.suptitle(title)
+    figure.suptitle(title or "")
     return figure
 
 
@@ -241,7 +243,7 @@ def curves(
     ]  # fmt: skip
     ax = ax or plt.subplots()[1]
     # Colour is seconded by the dash, for readers and printers without colour.
-    for i, (group, label) in enumerate(zip(groups, labels or [None], strict=True)):
+    for i, (group, label) in enumerate(zip(groups, labels or [""], strict=True)):
         color, dash = LINES[i % len(LINES)], ("-", "--", "-.", ":")[i % 4]
         if band is not None:
             ax.fill_between(x, *np.quantile(group, band, axis=0), color=color, alpha=0.2, linewidth=0)

@@ -39,10 +39,11 @@ def mean(values: Numbers) -> Interval:
     """Mean over networks, with a t interval opened towards the longer tail.
 
     Each end is the wider one of Student's t and of t after Hall's correction for the skewness that the values show
-    (Hall 1992, *On the removal of skewness by transformation*). Normal values are covered with 95 to 97 %, from three
-    networks on values of skewness 1.4 with 94 to 96 %, exponential ones with 93 % or more from four. Tails much longer
-    than that stay in the dark: a lognormal with σ = 1 is covered with 90 % at four networks. Values that do not differ,
-    or a single one, show no spread at all: the ends are then ∓ infinity. For shares see :func:`mean_share`.
+    (Hall 1992, *On the removal of skewness by transformation*). The mean of normal values is covered with 95 to 97 %,
+    from four networks on that of values with skewness 1.4 (gamma) with 94 to 96 %, and of exponential ones with 93 to
+    96 %. A tail much longer than that does not show in a few values: of a lognormal distribution with σ = 1 the mean is
+    covered with 89 % at four networks. Values that do not differ, or a single one, show no spread at all: the ends are
+    then ∓ infinity. For shares see :func:`mean_share`.
     """
     values = _numbers(values, "values", np.isfinite, "finite numbers")
     n, middle = values.size, float(values.mean())
@@ -54,8 +55,9 @@ def mean(values: Numbers) -> Interval:
     if n > 2:  # two values show no skewness
         third = float((((values - middle) / values.std()) ** 3).mean()) * math.sqrt(n * (n - 1)) / (n - 2)
         a = third / math.sqrt(n)
-        if a:  # T + a T²/3 + a² T³/27 + a/6, Hall's transformation of Student's T, solved for T
-            ends += [3 / a * (np.cbrt(1 + a * (x - a / 6)) - 1) for x in (-reach, reach)]
+        for x in (-reach, reach):  # T + a T²/3 + a² T³/27 + a/6 = x, Hall's transformation of Student's T, solved for T
+            root = np.cbrt(1 + a * (x - a / 6))
+            ends.append(3 * (x - a / 6) / (root**2 + root + 1))  # 3 (root − 1) / a, but exact also where a is about 0
     return middle, float(middle - error * max(ends)), float(middle - error * min(ends))
 
 
@@ -120,7 +122,7 @@ def _weighted_mean_quantile(z: np.ndarray, level: float) -> float:
 
 
 def _weighted_mean_below(z: np.ndarray, at: float) -> float:
-    """P(Σ D z ≤ at): the part of a simplex on one side of a plane, by Varsi's recursion, which divides nothing small."""
+    """P(Σ D z ≤ at): the part of a simplex on one side of a plane, by Varsi's recursion, which never subtracts."""
     below, above = (at - z[z < at]).tolist(), (z[z >= at] - at).tolist()
     part = [1.0] + [0.0] * len(above)
     for x in below:

@@ -1,4 +1,4 @@
-"""What learns: cells (the contract is in ``cell``), networks that read and write vectors or tokens, and their kernels."""
+"""What learns: cells (``cell`` has the contract), networks that read and write vectors or tokens, and kernels."""
 
 from emt_core.networks.cell import Cell
 from emt_core.networks.cells import CELLS, cell_named, from_torch, to_torch
@@ -9,5 +9,6 @@ from emt_core.networks.tokens import TokenNetwork
 from emt_core.networks.vectors import VectorNetwork
 
 __all__ = [
-    "CELLS", "GRU", "Cell", "Elman", "TokenNetwork", "VectorNetwork", "cell_named", "from_torch", "load", "save", "to_torch",
+    "CELLS", "GRU", "Cell", "Elman", "TokenNetwork", "VectorNetwork", "cell_named", "from_torch", "load", "save",
+    "to_torch",
 ]  # fmt: skip

@@ -1,10 +1,10 @@
 """The contract of a recurrent cell, and what all cells have in common.
 
-A cell is a frozen dataclass of tensors with a leading axis for M models, and a pure step from state (M, B, n) and input
-(M, B, I) to state. ``n`` counts the whole state as one flat vector; the first ``hidden`` = N of it are *visible*, what a
-read-out sees. A new cell is a file beside ``gru.py`` and an entry in :data:`emt_core.networks.CELLS`:
+A cell is a frozen dataclass of tensors with a leading axis for M models, and a pure step from state (M, B, n) and
+input (M, B, I) to state. ``n`` counts the whole state as one flat vector; the first ``hidden`` = N of it are *visible*,
+what a read-out sees. A new cell is a file beside ``gru.py`` and an entry in :data:`emt_core.networks.CELLS`:
 
-    class LSTM(Cell):                          fields: the tensors, then settings that are no tensors
+    class Name(Cell):                          fields: the tensors, then settings that are no tensors
         module = torch.nn.LSTM                 torch's module with the same weights, if there is one
         init(inputs, hidden, generators)       freshly drawn, one model per generator
         hidden, inputs, state_size             N, I and n
@@ -18,13 +18,15 @@ from __future__ import annotations
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import jacrev, vmap
+
+from emt_core.support.checks import integer
 
 Scan = Callable[..., Tensor]  #: what :meth:`Cell.scan` makes
 
@@ -168,37 +170,61 @@ class Cell(Ensemble):
 
     @classmethod
     def of_module(cls, module: torch.nn.Module) -> Self:
-        """The cell (M = 1) with the weights, not copied, of torch's ``module`` of one layer; see ``from_torch``."""
-        hh: Tensor = module.weight_hh_l0  # type: ignore[assignment]
-        zeros = hh.new_zeros(len(hh))
-        biases = (getattr(module, f"bias_{way}_l0") if module.bias else zeros for way in ("ih", "hh"))
-        return cls(*(w[None] for w in (module.weight_ih_l0, hh, *biases)))  # type: ignore[call-arg, index]
+        """The cell (M = 1) of torch's ``module``; see :func:`emt_core.networks.from_torch`."""
+        raise NotImplementedError
 
     def to_module(self) -> torch.nn.Module:
-        """torch's module with a copy of the weights of this cell (M = 1); see ``to_torch``."""
+        """torch's module of this cell (M = 1); see :func:`emt_core.networks.to_torch`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class GatedCell(Cell):
+    """A cell with the weights of one of torch's: ``blocks`` of N rows, stacked in torch's order, G = blocks · N."""
+
+    W_ih: Float[Tensor, "M G I"]
+    W_hh: Float[Tensor, "M G N"]
+    b_ih: Float[Tensor, "M G"]
+    b_hh: Float[Tensor, "M G"]
+
+    blocks: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        if self.W_hh.ndim != 3 or self.W_hh.shape[1] != self.blocks * self.W_hh.shape[2]:
+            raise ValueError(f"W_hh must have shape (M, {self.blocks}·N, N), got {tuple(self.W_hh.shape)}")
+        stacked = tuple(self.W_hh.shape[:2])
+        for name, want in (("W_ih", (*stacked, self.W_ih.shape[-1])), ("b_ih", stacked), ("b_hh", stacked)):
+            got = tuple(getattr(self, name).shape)
+            if got != want:
+                raise ValueError(f"{name} must have shape {want} to go with W_hh {tuple(self.W_hh.shape)}, got {got}")
+
+    @classmethod
+    def init(cls, inputs: int, hidden: int, generators: Sequence[torch.Generator]) -> Self:
+        """U(−1/√N, 1/√N) for every weight, as PyTorch draws its module."""
+        inputs, hidden = integer("inputs", inputs, 1), integer("hidden", hidden, 1)
+        size = cls.blocks * hidden
+        return cls(*(uniform(s, hidden**-0.5, generators) for s in ((size, inputs), (size, hidden), (size,), (size,))))
+
+    @property
+    def hidden(self) -> int:
+        return self.W_hh.shape[2]
+
+    @property
+    def inputs(self) -> int:
+        return self.W_ih.shape[2]
+
+    @classmethod
+    def of_module(cls, module: Any) -> Self:
+        zeros = module.weight_hh_l0.new_zeros(len(module.weight_hh_l0))
+        biases = (getattr(module, f"bias_{way}_l0") if module.bias else zeros for way in ("ih", "hh"))
+        return cls(*(w[None] for w in (module.weight_ih_l0, module.weight_hh_l0, *biases)))
+
+    def to_module(self) -> torch.nn.Module:
         assert self.module is not None
-        made = self.module(self.inputs, self.hidden, dtype=next(iter(self.weights.values())).dtype, device=self.device)
+        made = self.module(self.inputs, self.hidden, dtype=self.W_hh.dtype, device=self.device)
         names = {"weight_ih_l0": "W_ih", "weight_hh_l0": "W_hh", "bias_ih_l0": "b_ih", "bias_hh_l0": "b_hh"}
-        made.load_state_dict({theirs: getattr(self, mine)[0].detach() for theirs, mine in names.items()})
+        made.load_state_dict({theirs: self.weights[mine][0].detach() for theirs, mine in names.items()})
         return made
-
-
-def check_gates(cell: Cell, gates: int) -> None:
-    """Shapes of a gated cell of torch's: W_ih (M, g N, I), W_hh (M, g N, N), b_ih and b_hh (M, g N), g = ``gates``."""
-    W_hh: Tensor = cell.weights["W_hh"]
-    if W_hh.ndim != 3 or W_hh.shape[1] != gates * W_hh.shape[2]:
-        raise ValueError(f"W_hh must have shape (M, {gates}·N, N), got {tuple(W_hh.shape)}")
-    rows_ = tuple(W_hh.shape[:2])
-    for name, want in (("W_ih", (*rows_, cell.weights["W_ih"].shape[-1])), ("b_ih", rows_), ("b_hh", rows_)):
-        got = tuple(cell.weights[name].shape)
-        if got != want:
-            raise ValueError(f"{name} must have shape {want} to go with W_hh {tuple(W_hh.shape)}, got {got}")
-
-
-def draw_gates(inputs: int, hidden: int, gates: int, generators: Sequence[torch.Generator]) -> list[Tensor]:
-    """W_ih, W_hh, b_ih and b_hh of a gated cell, from U(−1/√N, 1/√N)."""
-    size, bound = gates * hidden, hidden**-0.5
-    return [uniform(shape, bound, generators) for shape in ((size, inputs), (size, hidden), (size,), (size,))]
 
 
 def uniform(shape: tuple[int, ...], bound: float, generators: Sequence[torch.Generator]) -> Float[Tensor, "M ..."]:

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emt_core.networks.cell import Cell, Scan, check_gates, draw_gates
+from emt_core.networks.cell import GatedCell, Scan
 from emt_core.networks.kernels import gru as kernel
-from emt_core.support.checks import integer
 
 
-@dataclass(frozen=True, eq=False)
-class GRU(Cell):
-    """Gates stacked r, z, n as in torch, G = 3N: r = σ(x_r + W_hr h), z = σ(x_z + W_hz h), n = tanh(x_n + r ⊙ (W_hn h +
-    b_hn)), h' = (1 − z) ⊙ n + z ⊙ h, with x = W_ih x_t + b_ih and the other biases."""
+class GRU(GatedCell):
+    """Gates stacked r, z, n, G = 3N: r = σ(x_r + W_hr h), z = σ(x_z + W_hz h), n = tanh(x_n + r ⊙ (W_hn h + b_hn)),
+    h' = (1 − z) ⊙ n + z ⊙ h, with x = W_ih x_t + b_ih and the other biases."""
 
-    W_ih: Float[Tensor, "M G I"]
-    W_hh: Float[Tensor, "M G N"]
-    b_ih: Float[Tensor, "M G"]
-    b_hh: Float[Tensor, "M G"]
-
+    blocks = 3
     module = torch.nn.GRU
-
-    def __post_init__(self) -> None:
-        check_gates(self, 3)
-
-    @classmethod
-    def init(cls, inputs: int, hidden: int, generators: Sequence[torch.Generator]) -> Self:
-        """U(−1/√N, 1/√N) for every weight, as PyTorch draws its module."""
-        return cls(*draw_gates(integer("inputs", inputs, 1), integer("hidden", hidden, 1), 3, generators))
-
-    @property
-    def hidden(self) -> int:
-        return self.W_hh.shape[2]
-
-    @property
-    def inputs(self) -> int:
-        return self.W_ih.shape[2]
 
     def gates(
         self, h: Float[Tensor, "M B N"], x: Float[Tensor, "M B I"] | None = None

@@ -1,4 +1,4 @@
-"""Networks that read a sequence of tokens and then write one: an embedding, a cell and a read-out (arXiv:2408.10920)."""
+"""Networks that read a sequence of tokens, then write one: an embedding, a cell, a read-out (arXiv:2408.10920)."""
 
 from __future__ import annotations
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
-from typing import SupportsFloat
+from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex
 
 import numpy as np
 import torch
+
+# A field that is given as any integer, NumPy's too, and stored as Python's: what a reader gets from it is an int.
+if TYPE_CHECKING:
+    Index = int
+else:
+    Index = SupportsIndex
 
 
 def integer(name: str, value: object, minimum: int) -> int:
@@ -35,7 +41,7 @@ def number(name: str, value: SupportsFloat, positive: bool) -> float:
 def per_model(name: str, value: SupportsFloat | Iterable[SupportsFloat], models: int, positive: bool) -> list[float]:
     """One number for all models, of whatever library, or one per model; ValueError names the argument otherwise."""
     one = np.ndim(value) == 0  # type: ignore[arg-type]
-    values = [value] * models if one else list(value)  # type: ignore[arg-type]
+    values: list = [value] * models if one else list(value)  # type: ignore[arg-type]
     if len(values) != models:
         raise ValueError(f"{name} must be one number or one per seed ({models}), got {len(values)}")
     return [number(name, each, positive) for each in values]

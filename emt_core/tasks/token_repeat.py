@@ -1,17 +1,16 @@
-"""Repeating tokens: read a sequence of tokens, then write it. Source: Csordás, Potts, Manning, Geiger, arXiv:2408.10920."""
+"""Repeating tokens: read a sequence, then write it. Source: Csordás, Potts, Manning, Geiger, arXiv:2408.10920."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import SupportsIndex
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from emt_core.support.checks import integer
+from emt_core.support.checks import Index, integer
 from emt_core.support.random_streams import stream
 from emt_core.tasks.sequences import Generators, Sequences
 
@@ -25,9 +24,9 @@ class TokenRepeat:
         ValueError: a number out of range, or too few tokens for a sequence without repeats.
     """
 
-    vocabulary: SupportsIndex = 30
-    shortest: SupportsIndex = 2
-    longest: SupportsIndex = 9
+    vocabulary: Index = 30
+    shortest: Index = 2
+    longest: Index = 9
     repeats: bool = True
 
     def __post_init__(self) -> None:
@@ -82,8 +81,8 @@ class TokenRepeat:
         size = integer("size", size, 1)
         if not 0 < share < 1:
             raise ValueError(f"share must lie between 0 and 1, got {share}")
-        # The stream of the network of this seed, as the published tables have it; what is drawn here are integers, where
-        # a network first draws normal numbers.
+        # the stream of the network of this seed, as the published tables have it: here it gives integers, where a
+        # network first draws normal numbers
         generator = stream(seed, "network")
         left, sets = size, []
         for length in range(self.shortest, self.longest + 1):  # the shortest first: it has the fewest

@@ -10,14 +10,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import SupportsIndex
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from emt_core.support.checks import integer
+from emt_core.support.checks import Index, integer
 from emt_core.tasks.sequences import Generators
+
+if TYPE_CHECKING:
+    Triple = tuple[int, int, int]
+else:
+    Triple = Sequence
 
 #: The four tasks of the paper's table; all have S = D = 8, and the first is repeat copy.
 PAPER_TRIPLES = (
@@ -46,9 +51,9 @@ class VariableBinding:
         ValueError: a triple that breaks one of these rules; the message says which.
     """
 
-    triple: Sequence  # stored as a tuple of three ints; what is wrong with one is for __post_init__ to say
-    history: SupportsIndex
-    dim: SupportsIndex
+    triple: Triple  # stored as a tuple of three ints; what is wrong with one is for __post_init__ to say
+    history: Index
+    dim: Index
 
     def __post_init__(self) -> None:
         history = integer("history", self.history, 1)
@@ -118,12 +123,12 @@ class VariableBinding:
         return cls((choice, permutation, signs), width // dim, dim)
 
     @classmethod
-    def repeat_copy(cls, history: SupportsIndex, dim: SupportsIndex) -> VariableBinding:
+    def repeat_copy(cls, history: Index, dim: Index) -> VariableBinding:
         """x(t) = x(t − S): F reads the oldest block unchanged."""
         return cls((2 ** integer("dim", dim, 1) - 1, 0, 0), history, dim)
 
     @classmethod
-    def random(cls, history: SupportsIndex, dim: SupportsIndex, generator: torch.Generator) -> VariableBinding:
+    def random(cls, history: Index, dim: Index, generator: torch.Generator) -> VariableBinding:
         """A task drawn uniformly from all :meth:`count` of them."""
         history, dim = integer("history", history, 1), integer("dim", dim, 1)
         place = torch.randperm(history * dim, generator=generator, device=generator.device)[:dim].tolist()
@@ -134,7 +139,7 @@ class VariableBinding:
         return cls.from_operator(F)
 
     @staticmethod
-    def count(history: SupportsIndex, dim: SupportsIndex) -> int:
+    def count(history: Index, dim: Index) -> int:
         """How many tasks exist: C(S·D, D) choices × D! orders × 2^D signs."""
         history, dim = integer("history", history, 1), integer("dim", dim, 1)
         return math.comb(history * dim, dim) * math.factorial(dim) * 2**dim

@@ -8,7 +8,8 @@ memories, Φ (Nh × Nh) is the interaction between them; features V_f, memories 
     T_d dV_d/dt = σ_f(V_f) − V_d .
 
 With σ_h = identity and T_h = T_d = 0 a forward-Euler step of size T_f is an Elman network, W_hh = Ξ (I + Φᵀ) Ξᵀ. This Φ
-is not the Φ of :mod:`emt_core.theory.circuit`, which lives in W_hh = Ψ Φ Ψ*; here it is called ``interaction``, in texts Φ_G.
+is not the Φ of :mod:`emt_core.theory.circuit`, which lives in W_hh = Ψ Φ Ψ*; here it is called ``interaction``, in
+texts Φ_G.
 """
 
 from __future__ import annotations
@@ -226,7 +227,7 @@ def simulate(
         bar.update(max(0.0, float(t - times[0]) - bar.n))
         return torch.cat(rates, dim=-1).view(-1).numpy()
 
-    start = torch.cat([V_f, V_h[:, : widths[1]], V_d[:, : widths[2]]], dim=-1).view(-1).numpy()
+    first = torch.cat([V_f, V_h[:, : widths[1]], V_d[:, : widths[2]]], dim=-1).view(-1).numpy()
     options = {}
     if method in ("Radau", "BDF"):  # states do not see each other: finite differences take all of them at once
         options["jac_sparsity"] = block_diag([np.ones((sum(widths),) * 2)] * batch)
@@ -234,11 +235,11 @@ def simulate(
     status = "done"
     try:
         with bar:
-            solved = solve_ivp(flow, span, start, method, times.numpy(), rtol=rtol, atol=atol, **options)
+            solved = solve_ivp(flow, span, first, method, times.numpy(), rtol=rtol, atol=atol, **options)
     except RuntimeError as error:  # an implicit step that could not be solved
         status = f"failed: {error}"
     else:
-        got = np.reshape(solved.y, (start.size, -1)).T  # an empty list where not even one step succeeded
+        got = np.reshape(solved.y, (first.size, -1)).T  # an empty list where not even one step succeeded
         states[: len(got)] = torch.from_numpy(got.copy()).view(-1, batch, sum(widths))
         if not solved.success:
             status = f"failed: {solved.message}"

@@ -2,8 +2,8 @@
 
 A token at position p, counted from 0, adds γ^p e(token) to the state. What is largest is the first token; take it away
 and divide by γ, and what is largest is the second. Csordás et al. (2024, arXiv:2408.10920) find that small GRUs that
-repeat sequences store them so. Here the code is written by hand (when is peeling exact? how many layers does a number
-format hold?); :mod:`emt_core.training.onion_toy` learns it without a network. V is the vocabulary, L the length, N the size of the state.
+repeat sequences store them so. Here the code is written by hand: when is peeling exact, and how many layers does a
+number format hold? (``training.onion_toy`` learns it.) V is the vocabulary, L the length, N the state's size.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The training engine: steps, threads, Ctrl-C, checkpoints. What is learned, from what and by which rule is the
-clients' business: a curriculum over horizons (``variable_binding``), or training until it no longer pays (``until_flat``).
+"""The training engine: steps, threads, Ctrl-C, checkpoints. What is learned and by which rule, its clients say: a
+curriculum over horizons (``variable_binding``), or training until it no longer pays (``until_flat``).
 
-Models advance in groups. On the CPU a group is as a rule one model on one thread, with single-threaded products; on CUDA
-it is an ensemble. So model m of an ensemble equals the same model trained alone, on the CPU bit for bit, and a run that was
-interrupted and resumed, or made longer, equals one that was not.
+Models advance in groups. On the CPU a group is as a rule one model on one thread, with single-threaded products; on
+CUDA it is an ensemble. So model m of an ensemble equals the same model trained alone, on the CPU bit for bit, and a run
+that was interrupted and resumed, or made longer, equals one that was not.
 """
 
 from __future__ import annotations

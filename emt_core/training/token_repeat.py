@@ -53,7 +53,7 @@ def fit(
     stop: threading.Event | None = None,
     progress: bool = True,
 ) -> Repeaters:
-    """Train one network per seed to repeat; seed s is the same alone and among others, on the CPU bit for bit. Its random
+    """Train one network per seed to repeat; seed s is the same alone and among others, on the CPU bit for bit. Random
     numbers are drawn on the CPU, whatever ``device`` is.
 
     Args:

@@ -58,8 +58,8 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Optimised:
-    """``weights`` (M first) as they were at each model's last step, ``steps`` (M,); ``status`` per model. ``scores`` and
-    ``losses`` (K, M) at steps every, 2 every, … and the last; a loss is the mean since the last look. NaN after a
+    """``weights`` (M first) as they were at each model's last step, ``steps`` (M,); ``status`` per model. ``scores``
+    and ``losses`` (K, M) at steps every, 2 every, … and the last; a loss is the mean since the last look. NaN after a
     model's end."""
 
     weights: Weights

@@ -1,4 +1,4 @@
-"""Training an ensemble to bind variables: every model with its own seed, learning rate, L2 penalty, curriculum and data.
+"""Training an ensemble to bind variables: every model with its own seed, rate, L2 penalty, curriculum and data.
 
 The recipe is the authors' (arXiv:2310.02430 and its code): fresh random batches, mean squared error on the output
 phase, gradient norm clipped to 1, Adam with coupled weight decay, and a curriculum over output horizons that goes one

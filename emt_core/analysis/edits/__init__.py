@@ -1,5 +1,5 @@
-"""Edits of states: in a basis of variable memories (``basis``), and learned on networks that repeat tokens (``learned``, asked
-``cases``)."""
+"""Edits of states: in a basis of variable memories (``basis``), and learned on networks that repeat (``learned``;
+``cases`` are what they are asked)."""
 
 from emt_core.analysis.edits import cases
 from emt_core.analysis.edits.basis import (
@@ -30,7 +30,7 @@ from emt_core.analysis.edits.learned import (
 )  # fmt: skip
 
 __all__ = [
-    "KINDS", "RECIPE", "Agreement", "Case", "LearnedEdit", "LinearEdit", "OnionEdit", "agreement", "cases", "continuation",
-    "controls", "edited", "erase", "exchange", "fit", "flip", "future", "magnitudes", "random_edit", "replace_token", "swap",
-    "transplant", "window", "write",
+    "KINDS", "RECIPE", "Agreement", "Case", "LearnedEdit", "LinearEdit", "OnionEdit", "agreement", "cases",
+    "continuation", "controls", "edited", "erase", "exchange", "fit", "flip", "future", "magnitudes", "random_edit",
+    "replace_token", "swap", "transplant", "window", "write",
 ]  # fmt: skip

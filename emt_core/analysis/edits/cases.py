@@ -1,4 +1,4 @@
-"""What an edit of a network that repeats tokens is asked: which sequences are corrupted, and where (arXiv:2408.10920)."""
+"""What an edit of a network that repeats tokens is asked: which sequences are corrupted, where (arXiv:2408.10920)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Case:
     changed: Bool[Tensor, "M L B"]
 
     def to(self, device: torch.device | str) -> Case:
-        sequences = (self.original, self.corrupted, self.source)
-        return Case(*[s.to(device) for s in sequences], changed=move(self.changed, device))
+        original, corrupted, source = (s.to(device) for s in (self.original, self.corrupted, self.source))
+        return Case(original, corrupted, source, move(self.changed, device))
 
 
 def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequence[torch.Generator]) -> Case:

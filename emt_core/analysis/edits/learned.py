@@ -1,7 +1,7 @@
 """Edits that are learned on frozen networks that repeat tokens (arXiv:2408.10920, its interventions).
 
-All ask: from the state of a *corrupted* sequence, change the state so that the *original* is written. :func:`fit` learns
-one, :func:`edited` applies it to such a case, :func:`exchange` and :func:`replace_token` to any states.
+All ask: from the state of a *corrupted* sequence, change the state so that the *original* is written. :func:`fit`
+learns one, :func:`edited` applies it to such a case, :func:`exchange` and :func:`replace_token` to any states.
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ def fit(
     stop: threading.Event | None = None,
     progress: bool = True,
 ) -> LearnedEdit:
-    """Learn one edit per model of ``model``, which stays as it is; teacher-forced in training, judged by what the network
-    then writes by itself. ``seeds``: one per model.
+    """Learn one edit per model of ``model``, which stays as it is; teacher-forced in training, judged by what it then
+    writes by itself. ``seeds``: one per model.
 
     Linear edits are learned and judged on the task's longest sequences, onions on all lengths. Assignments to variables
     are drawn in training (Gumbel-softmax, straight through), the most likely ones are the result.
@@ -207,15 +207,15 @@ def _parts(
         def use(weights: Weights, case: Case, _) -> tuple[Tensor, float]:
             with torch.no_grad():
                 h = model.encode(case.corrupted.to(device))
-            which = [move(x, device) for x in cases.replacement(case)]
-            return replace_token(OnionEdit(**weights), h, *which, length=task.longest), 0.0
+            position, old, new = (move(x, device) for x in cases.replacement(case))
+            return replace_token(OnionEdit(**weights), h, position, old, new, task.longest), 0.0
 
         return start, use, lambda weights: OnionEdit(**{name: w.detach().clone() for name, w in weights.items()})
 
     variables = task.longest - (kind == "bigram")
     start = {"skew": normal(size, size) * size**-0.5, "logits": like.new_zeros(models, size, variables + 1)}
 
-    def use(weights: Weights, case: Case, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+    def exchanged(weights: Weights, case: Case, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             h = model.encode(case.corrupted.to(device))
             # a partner need not be read twice
@@ -234,7 +234,7 @@ def _parts(
         assignment = torch.where(chosen == variables, -1, chosen)
         return LinearEdit(kind, _orthogonal(weights["skew"].detach()), assignment, variables)
 
-    return start, use, finish
+    return start, exchanged, finish
 
 
 def _orthogonal(skew: Tensor) -> Tensor:

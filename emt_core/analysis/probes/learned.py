@@ -1,4 +1,4 @@
-"""Probes that learn to read a whole sequence of tokens from the last state of a network that repeats (arXiv:2408.10920)."""
+"""Probes that learn to read a sequence of tokens from the last state of a network that repeats (arXiv:2408.10920)."""
 
 from __future__ import annotations
 

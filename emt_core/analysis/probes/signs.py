@@ -1,5 +1,7 @@
-"""Probes that read signs from states, linearly or with one hidden layer. A probe says what *is there to be read*, not what the
-network under study uses; for that see :mod:`emt_core.analysis.edits`."""
+"""Probes that read signs from states, linearly or with one hidden layer.
+
+A probe says what *is there to be read*, not what the network uses; for that see :mod:`emt_core.analysis.edits`.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 lock, so that as many networks train side by side as there are cores.
 
 ``setup.py`` compiles one library per instruction set when the package is installed. Where there was no compiler, or the
-processor has neither, :func:`library` is None and training takes :mod:`emt_core.networks.kernels.elman_batched` instead.
+processor has neither, :func:`library` is None and :mod:`emt_core.networks.kernels.elman_batched` trains instead.
 """
 
 from __future__ import annotations

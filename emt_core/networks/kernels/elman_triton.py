@@ -1,4 +1,4 @@
-"""The fast path on an NVIDIA GPU: what :mod:`emt_core.networks.kernels.elman_batched` computes, in Triton for Hopper (sm_90).
+"""The fast path on an NVIDIA GPU: what ``elman_batched`` computes, in Triton for Hopper (sm_90).
 
     forward    h_t = tanh(W_hh h_{t−1} + W_uh u_t)            backward    δ_t = (∂L/∂h_t) ⊙ (1 − h_t²)
                o_t = W_r h_t                                  ∂L/∂h_t = W_rᵀ ∂L/∂o_t + W_hhᵀ δ_{t+1}
@@ -12,10 +12,6 @@ powers of two by zeros, which tanh and products leave zeros. No sum depends on t
 
 from __future__ import annotations
 
-import re
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import Any, no_type_check
 
 import torch
@@ -30,9 +26,7 @@ try:
     import triton
     import triton.language as tl
 except ImportError as missing:
-    raise ImportError(
-        "emt_core.networks.kernels.elman_triton needs the package triton: pip install triton"
-    ) from missing
+    raise ImportError(f"{__name__} needs the package triton: pip install triton") from missing
 
 PRECISIONS = ("tf32x3", "ieee")
 MAX_HIDDEN, MAX_DIM = 128, 64  # tf32x3 keeps W_hh in two parts, 2 · 64 KB, of the 227 KB of shared memory
@@ -312,36 +306,3 @@ def _check_tensors(device: torch.device, tensors: dict[str, Tensor]) -> None:
         if x.dtype != torch.float32 or x.device != device or not (x.is_cuda or interpreted):
             where = device if device.type == "cuda" or interpreted else "a CUDA device"
             raise ValueError(f"{name} must be torch.float32 on {where}, got {x.dtype} on {x.device}")
-
-
-def resources(hidden: int, dim: int, batch: int, models: int = PROCESSORS) -> dict[str, dict[str, int]]:
-    """Per kernel: registers a thread, bytes of spilled ones stored and loaded, bytes of shared memory.
-
-    Compiled for sm_90 as :func:`loss_and_grad` would launch them at this size; needs no GPU.
-    """
-    return {name: _compiled(*job) for name, job in _plan(hidden, dim, batch, models, "tf32x3").items()}
-
-
-def _compiled(kernel: Any, parameters: dict[str, Any]) -> dict[str, int]:
-    from triton.backends.compiler import GPUTarget
-    from triton.backends.nvidia.compiler import get_ptxas
-    from triton.compiler import ASTSource
-
-    constants = {k: v for k, v in parameters.items() if k in kernel.arg_names}
-    options = {k: v for k, v in parameters.items() if k not in kernel.arg_names}
-    kinds = {"finite_ptr": "*i1"} | dict.fromkeys(("S", "T", "rows", "P", "h_model", "x_model", "y_model"), "i32")
-    kinds |= dict.fromkeys(constants, "constexpr")
-    signature = {name: kinds.get(name, "*fp32" if name.endswith("_ptr") else "fp32") for name in kernel.arg_names}
-    # a launch would see by itself that these are multiples of 16, at the usual sizes
-    even = [i for i, name in enumerate(signature) if name == "P" or name.endswith(("_ptr", "_model"))]
-    attributes = {(i,): [["tt.divisibility", 16]] for i in even}
-    source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
-    with tempfile.TemporaryDirectory() as folder:
-        ptx = Path(folder) / "kernel.ptx"
-        ptx.write_text(compiled.asm["ptx"])
-        command = [get_ptxas(90).path, "-v", "--gpu-name=sm_90a", str(ptx), "-o", str(ptx.with_suffix(".cubin"))]
-        log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    found = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads.*Used (\d+) registers", log, re.DOTALL)
-    stores, loads, registers = (int(number) for number in found.groups())
-    return {"registers": registers, "stored": stores, "loaded": loads, "shared": compiled.metadata.shared}

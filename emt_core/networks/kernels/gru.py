@@ -179,9 +179,8 @@ class _Lease:
         with _lock:
             fits = (i for i, x in enumerate(self._free) if floats + 16 <= x.numel() <= 2 * floats + 64)
             place = next(fits, None)
-            self._floats = None if place is None else self._free.pop(place)
-        if self._floats is None:
-            self._floats = torch.empty(floats + 16, dtype=torch.float32)
+            found = None if place is None else self._free.pop(place)
+        self._floats = torch.empty(floats + 16, dtype=torch.float32) if found is None else found
 
     def address(self, offset: int) -> int:
         """Of the float at ``offset``, counted from the first whose address is a multiple of 64."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emt_core.book.claims import Claim, collect, MIME, PROFILES, Rule, show, to_html
+from emt_core.book.claims import MIME, PROFILES, Claim, Rule, collect, show, to_html
 
 NAN = math.nan
 
