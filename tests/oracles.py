@@ -100,3 +100,13 @@ def torch_twin(model) -> tuple[torch.nn.RNN, torch.nn.Linear]:
         rnn.weight_hh_l0.copy_(model.W_hh[0])
         readout.weight.copy_(model.W_r[0])
     return rnn, readout
+
+
+def torch_recurrence(
+    module: torch.nn.RNNBase, inputs: torch.Tensor, h: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """PyTorch's own recurrence over ``inputs`` (T, B, I) from whole states ``h`` (B, n), of which a module may keep
+    several of N numbers each: what it writes (T, B, N), and the whole states in which it ends (B, n)."""
+    parts = [part.contiguous()[None] for part in h.split(module.hidden_size, dim=-1)]
+    written, last = module(inputs, parts[0] if len(parts) == 1 else tuple(parts))
+    return written, torch.cat([last] if isinstance(last, torch.Tensor) else list(last), dim=-1)[0]

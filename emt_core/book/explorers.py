@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from emt_core.book.figures import Values, as_numpy, multiplicities
 
-_JS = files("emt_core") / "js"
+_JS = files("emt_core.book") / "js"
 _CSS = (_JS / "explorers.css").read_text(encoding="utf-8")
 
 
@@ -29,17 +29,19 @@ def _pack(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")
 
 
+def _synced(count: int, kind: type[traitlets.TraitType], *default: Any) -> Any:
+    """So many traits of one kind that Python and the page share."""
+    return [kind(*default).tag(sync=True) for _ in range(count)]
+
+
 class EigenvalueFilm(anywidget.AnyWidget):
     """State of `eigenvalue_film`; `frame` follows the reader in Jupyter and can be set."""
 
     _esm = _module("complex_plane.js", "eigenvalue_film.js")
     _css = _CSS
-    frames = traitlets.Unicode().tag(sync=True)
-    theory = traitlets.List().tag(sync=True)
-    steps = traitlets.List().tag(sync=True)
-    losses = traitlets.List().tag(sync=True)
+    frames, caption = _synced(2, traitlets.Unicode)
+    theory, steps, losses = _synced(3, traitlets.List)
     threshold = traitlets.Float().tag(sync=True)
-    caption = traitlets.Unicode().tag(sync=True)
     frame = traitlets.Int(0).tag(sync=True)
 
 
@@ -48,12 +50,9 @@ class MemoryTravel(anywidget.AnyWidget):
 
     _esm = _module("memory_travel.js")
     _css = _CSS
-    weights = traitlets.Dict().tag(sync=True)
-    history = traitlets.Int().tag(sync=True)
-    dim = traitlets.Int().tag(sync=True)
-    steps = traitlets.Int().tag(sync=True)
+    weights, presets = _synced(2, traitlets.Dict)
+    history, dim, steps = _synced(3, traitlets.Int)
     inputs = traitlets.List().tag(sync=True)
-    presets = traitlets.Dict().tag(sync=True)
     editable = traitlets.Bool().tag(sync=True)
     caption = traitlets.Unicode().tag(sync=True)
 
@@ -63,13 +62,8 @@ class SequenceWalk(anywidget.AnyWidget):
 
     _esm = _module("panel.js", "sequence_walk.js")
     _css = _CSS
-    times = traitlets.List().tag(sync=True)
-    overlaps = traitlets.Unicode().tag(sync=True)
-    surface = traitlets.Unicode().tag(sync=True)
-    path = traitlets.Unicode().tag(sync=True)
-    position = traitlets.Unicode().tag(sync=True)
-    labels = traitlets.List().tag(sync=True)
-    caption = traitlets.Unicode().tag(sync=True)
+    times, labels = _synced(2, traitlets.List)
+    overlaps, surface, path, position, caption = _synced(5, traitlets.Unicode)
     frame = traitlets.Int(0).tag(sync=True)
 
 
@@ -78,16 +72,11 @@ class PhaseMap(anywidget.AnyWidget):
 
     _esm = _module("complex_plane.js", "phase_map.js")
     _css = _CSS
-    rows = traitlets.List().tag(sync=True)
-    columns = traitlets.List().tag(sync=True)
-    row_name = traitlets.Unicode().tag(sync=True)
-    column_name = traitlets.Unicode().tag(sync=True)
+    rows, columns, theory = _synced(3, traitlets.List)
+    row_name, column_name, spectra, caption = _synced(4, traitlets.Unicode)
     seeds = traitlets.Int().tag(sync=True)
     layers = traitlets.Dict().tag(sync=True)
-    spectra = traitlets.Unicode().tag(sync=True)
-    theory = traitlets.List().tag(sync=True)
     threshold = traitlets.Float().tag(sync=True)
-    caption = traitlets.Unicode().tag(sync=True)
     cell = traitlets.List([0, 0]).tag(sync=True)
     seed = traitlets.Int(0).tag(sync=True)
 

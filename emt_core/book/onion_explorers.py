@@ -10,7 +10,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from emt_core.book.explorers import _CSS, _finite, _module, _pack
+from emt_core.book.explorers import _CSS, _finite, _module, _pack, _synced
 from emt_core.book.figures import Values, as_numpy
 
 LONGEST = 9  # tokens in a row that still fit on a phone: the longest sequence of the task
@@ -22,10 +22,8 @@ class OnionPeel(anywidget.AnyWidget):
 
     _esm = _module("controls.js", "onion_peel.js")
     _css = _CSS
-    embedding = traitlets.Unicode().tag(sync=True)
-    names = traitlets.List().tag(sync=True)
-    caption = traitlets.Unicode().tag(sync=True)
-    tokens = traitlets.List().tag(sync=True)
+    embedding, caption = _synced(2, traitlets.Unicode)
+    names, tokens = _synced(2, traitlets.List)
     gamma = traitlets.Float().tag(sync=True)
     bits = traitlets.Int(23).tag(sync=True)
     peeled = traitlets.Int(0).tag(sync=True)
@@ -36,15 +34,11 @@ class GRUEdit(anywidget.AnyWidget):
 
     _esm = _module("panel.js", "controls.js", "gru_edit.js")
     _css = _CSS
-    weights = traitlets.Dict().tag(sync=True)
-    edits = traitlets.Dict().tag(sync=True)
+    weights, edits = _synced(2, traitlets.Dict)
     autoregressive = traitlets.Bool().tag(sync=True)
-    names = traitlets.List().tag(sync=True)
-    sequences = traitlets.List().tag(sync=True)
+    names, sequences, sequence = _synced(3, traitlets.List)
     caption = traitlets.Unicode().tag(sync=True)
-    sequence = traitlets.List().tag(sync=True)
-    position = traitlets.Int(0).tag(sync=True)
-    token = traitlets.Int(0).tag(sync=True)
+    position, token = _synced(2, traitlets.Int, 0)
 
 
 class CurveFilm(anywidget.AnyWidget):
@@ -52,21 +46,10 @@ class CurveFilm(anywidget.AnyWidget):
 
     _esm = _module("panel.js", "controls.js", "curve_film.js")
     _css = _CSS
-    x = traitlets.Unicode().tag(sync=True)
-    points = traitlets.List().tag(sync=True)
-    named = traitlets.Bool().tag(sync=True)
-    curves = traitlets.Unicode().tag(sync=True)
-    low = traitlets.Unicode().tag(sync=True)
-    high = traitlets.Unicode().tag(sync=True)
-    frames = traitlets.List().tag(sync=True)
-    labels = traitlets.List().tag(sync=True)
-    x_label = traitlets.Unicode().tag(sync=True)
-    y_label = traitlets.Unicode().tag(sync=True)
-    frame_label = traitlets.Unicode().tag(sync=True)
-    log = traitlets.Bool().tag(sync=True)
-    caption = traitlets.Unicode().tag(sync=True)
-    frame = traitlets.Int(0).tag(sync=True)
-    point = traitlets.Int(0).tag(sync=True)
+    x, curves, low, high, x_label, y_label, frame_label, caption = _synced(8, traitlets.Unicode)
+    points, frames, labels = _synced(3, traitlets.List)
+    named, log = _synced(2, traitlets.Bool)
+    frame, point = _synced(2, traitlets.Int, 0)
 
 
 def _names(names: Sequence[str] | None, count: int) -> list[str]:

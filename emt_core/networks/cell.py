@@ -19,14 +19,14 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from emt_core.support.checks import integer
+from emt_core.support.checks import Self, integer
 
 Scan = Callable[..., Tensor]  #: what :meth:`Cell.scan` makes
 
@@ -59,8 +59,9 @@ class Ensemble(ABC):
     def __getitem__(self, index: Any) -> Self:
         """The chosen models, as an ensemble of their own: ``model[3]`` has M = 1. Integers of any kind, slices, lists
         of numbers, masks."""
+        mask = isinstance(index, Tensor) and index.dtype == torch.bool  # torch takes a mask of one model for a number
         try:
-            pick = [operator.index(index)]  # Python's, NumPy's and torch's integers
+            pick = index if mask else [operator.index(index)]  # Python's, NumPy's and torch's integers
         except TypeError:
             pick = list(index) if isinstance(index, tuple) else index  # a tuple would index several axes at once
         return self.with_weights({name: w[pick] for name, w in self.weights.items()})
@@ -236,4 +237,4 @@ def uniform(shape: tuple[int, ...], bound: float, generators: Sequence[torch.Gen
 
 def rows(table: Float[Tensor, "M K N"], chosen: Int[Tensor, "M B"]) -> Float[Tensor, "M B N"]:
     """Rows of each model's table."""
-    return torch.stack([own[i] for own, i in zip(table, chosen, strict=True)])
+    return torch.stack([own[i] for own, i in zip(table, chosen.long(), strict=True)])

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from emt_core.networks.cell import Cell, uniform
-from emt_core.support.checks import integer
+from emt_core.networks.kernels.shapes import Matrices, check
+from emt_core.support.checks import Self, integer
 
 RECURRENT_STARTS = ("uniform", "orthogonal", "identity", "small")
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda x: x}
-
-Matrices = tuple[Tensor, Tensor, Tensor]  #: W_uh (M, N, D), W_hh (M, N, N), W_r (M, D, N), in this order everywhere
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +108,7 @@ def loss_and_grad(
     The loss is a mean over time, batch and dimension, not over models: a model's gradient does not depend on how many
     others share the call.
     """
+    check(W_uh, W_hh, W_r, inputs, targets)
     weights = [w.detach().clone().requires_grad_() for w in (W_uh, W_hh, W_r)]
     cell, h, written = Elman(W_uh=weights[0], W_hh=weights[1]), None, []
     h = inputs.new_zeros(*inputs.shape[:1], inputs.shape[2], cell.hidden)

@@ -44,7 +44,7 @@ def load(path: str | Path) -> tuple[Any, dict[str, str]]:
         if "embedding" in tensors:
             ends = {name: tensors[name] for name in ("embedding", "W_o", "b_o")}
             return TokenNetwork(cell, **ends, autoregressive=json.loads(metadata["autoregressive"])), metadata
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"path must hold a whole {metadata['cell']} model, {path} does not: {error}") from error
     return cell, metadata
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from emt_core.networks.cell import Cell, Ensemble, rows, uniform
-from emt_core.support.checks import integer
+from emt_core.support.checks import Self, integer
 from emt_core.tasks.sequences import Sequences
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from emt_core.networks.cell import Cell, Ensemble, uniform
 from emt_core.networks.elman import Elman
+from emt_core.support.checks import Self, integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,7 @@ class VectorNetwork(Ensemble):
     @classmethod
     def init(cls, cell: type[Cell], dim: int, hidden: int, generators: Sequence[torch.Generator]) -> Self:
         """One freshly drawn network per generator, float32: the cell, then W_r from U(−1/√N, 1/√N)."""
+        dim, hidden = integer("dim", dim, 1), integer("hidden", hidden, 1)
         drawn = cell.init(dim, hidden, generators)
         return cls(drawn, uniform((dim, hidden), hidden**-0.5, generators))
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 import torch
 
-# A field that is given as any integer, NumPy's too, and stored as Python's: what a reader gets from it is an int.
+# A field that is given as any integer, NumPy's too, and stored as Python's: what a reader gets from it is an int. And
+# what a method returns of its own class: the tests check types function by function, where no class is known.
 if TYPE_CHECKING:
+    from typing import Self as Self
+
     Index = int
 else:
-    Index = SupportsIndex
+    Index, Self = SupportsIndex, Any
 
 
 def integer(name: str, value: object, minimum: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from emt_core.support.checks import integer
+from emt_core.support.checks import Index, integer
 
 LIMIT = 1 << 31  # seeds are below: the two oldest purposes have numbers of torch's own on either side of it
 OLDEST = {"network": 0, "test": LIMIT}  # what the published tables were made with, start and data of a network in turn
@@ -20,7 +20,7 @@ _WORDS = 624  # the state of a Mersenne twister, torch's generator on the CPU, a
 _STATE = slice(24, 24 + 8 * _WORDS)
 
 
-def seeds_of(seeds: Iterable[int], name: str = "seeds") -> list[int]:
+def seeds_of(seeds: Iterable[Index], name: str = "seeds") -> list[int]:
     """The seeds as Python ints, at least one of them, each in 0 … 2^31 − 1; ValueError names the argument otherwise."""
     checked = [integer(name, seed, 0) for seed in seeds]
     if not checked:
@@ -30,7 +30,7 @@ def seeds_of(seeds: Iterable[int], name: str = "seeds") -> list[int]:
     return checked
 
 
-def stream(seed: int, purpose: str, device: str | torch.device = "cpu") -> torch.Generator:
+def stream(seed: Index, purpose: str, device: str | torch.device = "cpu") -> torch.Generator:
     """The random numbers of ``seed`` for one ``purpose``: "network" (the start and the data of a network), "test" (the
     sequences that judge it), or any other word.
 
@@ -51,6 +51,6 @@ def stream(seed: int, purpose: str, device: str | torch.device = "cpu") -> torch
     return generator.set_state(state)
 
 
-def streams(seeds: Iterable[int], purpose: str, device: str | torch.device = "cpu") -> list[torch.Generator]:
+def streams(seeds: Iterable[Index], purpose: str, device: str | torch.device = "cpu") -> list[torch.Generator]:
     """One stream a seed."""
     return [stream(seed, purpose, device) for seed in seeds]

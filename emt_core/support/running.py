@@ -37,6 +37,7 @@ def ctrl_c_sets(stop: threading.Event) -> Iterator[None]:
 
 _lock = threading.Lock()
 _inside, _threads = 0, 1  # computations that want one thread, and how many threads torch had before the first of them
+_own = threading.local()  # .depth: how many of them are within each other on this thread
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def one_thread_per_product(alone: bool = True) -> Iterator[int]:
     side by side instead.
 
     The setting is torch's, for the calling thread and for threads that are new. Computations may overlap and end in any
-    order: the last one to end puts back what the first one found.
+    order, and one may be part of another: what the first one found is put back where the outermost of a thread ends.
     """
     global _inside, _threads
     if not alone:
@@ -57,12 +58,15 @@ def one_thread_per_product(alone: bool = True) -> Iterator[int]:
         _inside += 1
         threads = _threads
         torch.set_num_threads(1)
+    _own.depth = getattr(_own, "depth", 0) + 1
     try:
         yield min(threads, os.cpu_count() or 1)
     finally:
+        _own.depth -= 1
         with _lock:
             _inside -= 1
-            torch.set_num_threads(threads)  # this thread's, and that of new ones
+            if _own.depth == 0:
+                torch.set_num_threads(threads)  # this thread's, and that of new ones
 
 
 def one_thread() -> None:

@@ -44,7 +44,7 @@ class Sequences:
         if lengths.shape != (tokens.shape[0], tokens.shape[2]):
             want = (tokens.shape[0], tokens.shape[2])
             raise ValueError(f"lengths must have shape {want} to go with tokens, got {tuple(lengths.shape)}")
-        if tokens.device.type == "meta" or not tokens.numel() or not lengths.numel():
+        if tokens.device.type == "meta" or not lengths.numel():
             return
         if not 1 <= int(lengths.min()) <= int(lengths.max()) <= tokens.shape[1]:
             span = f"{int(lengths.min())} … {int(lengths.max())}"

@@ -102,6 +102,9 @@ class TokenRepeat:
     def contains(self, sequences: Sequences, others: Sequences) -> Bool[Tensor, "M B"]:
         """Whether each of ``sequences`` is one of ``others`` (M = 1 or as many models)."""
         self.check("sequences", sequences)
+        self.check("others", others)
+        if len(others.tokens) not in (1, len(sequences.tokens)):
+            raise ValueError(f"others must hold 1 or {len(sequences.tokens)} models, got {len(others.tokens)}")
         keys = [self._keys(*each) for each in zip(sequences.tokens, sequences.lengths, strict=True)]
         forbidden = _forbidden(self, others)
         return torch.stack([_among(k, forbidden[m % len(forbidden)]) for m, k in enumerate(keys)])

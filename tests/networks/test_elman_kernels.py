@@ -1,16 +1,19 @@
 """The fast kernel against the reference, and the reference against torch.nn.RNN and finite differences."""
 
 import logging
+import re
 import shutil
+import weakref
 
 import pytest
 import torch
 from oracles import SHAPE_ERRORS, generators, same_bits, torch_twin
 
-from emt_core.networks import cells
-from emt_core.networks.cells import Elman
-from emt_core.networks import reference
-from emt_core.networks.kernels import elman_batched, elman_native
+from emt_core.networks import Elman, VectorNetwork, vectors
+from emt_core.networks import elman as reference
+from emt_core.networks.kernels import adam, compiled, shapes
+from emt_core.networks.kernels import elman_batched as batched
+from emt_core.networks.kernels import elman_native as native
 from emt_core.networks.kernels.elman import fastest
 
 WEIGHTS = ("W_uh", "W_hh", "W_r")
@@ -26,11 +29,12 @@ SHAPES = [
 
 
 def problem(models, reading, horizon, batch, hidden, dim, dtype=torch.float64):
-    model = cells.init(hidden, dim, generators(*range(models))).to(dtype)
+    """W_uh, W_hh, W_r, inputs and targets: what every kernel takes."""
+    model = VectorNetwork.init(Elman, dim, hidden, generators(*range(models))).to(dtype)
     g = torch.Generator().manual_seed(99)
     inputs = torch.randn(models, reading, batch, dim, generator=g, dtype=torch.float64).sign().to(dtype)
     targets = torch.randn(models, horizon, batch, dim, generator=g, dtype=torch.float64).to(dtype)
-    return model, inputs, targets
+    return *(getattr(model, name) for name in WEIGHTS), inputs, targets
 
 
 def assert_same(got, want, dtype):
@@ -42,40 +46,39 @@ def assert_same(got, want, dtype):
     tolerance = 1000 * torch.finfo(dtype).eps
     torch.testing.assert_close(got[0], want[0], rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(got[1], want[1], rtol=0, atol=4 * torch.finfo(dtype).eps)
-    for name in WEIGHTS:
-        a, b = getattr(got[2], name), getattr(want[2], name)
+    for name, a, b in zip(WEIGHTS, got[2], want[2], strict=True):
         torch.testing.assert_close(
             a, b, rtol=0, atol=tolerance * (b.abs().max().item() + 0.1), msg=lambda m, n=name: f"{n}: {m}"
         )
 
 
-RUNS_HERE = {"avx512": ["avx512", "avx2"]}.get(native.instruction_set(), [native.instruction_set()])
+RUNS_HERE = {"avx512": ["avx512", "avx2"]}.get(compiled.instruction_set(), [compiled.instruction_set()])
 
 
 @pytest.fixture(params=RUNS_HERE)
-def compiled(request, monkeypatch):
+def on_each_set(request, monkeypatch):
     """:mod:`native` on each instruction set that this machine has and that setup.py compiles for it."""
     if native.library(request.param) is None:
         assert shutil.which("c++") is None, "the kernel is not compiled though there is a compiler: pip install -e ."
         pytest.skip("no C++ compiler here")
     monkeypatch.setattr(native, "instruction_set", lambda: request.param)
-    return native
 
 
 class NaNWorkspace(batched.Workspace):
     """A workspace that is full of NaN at every call: what is read before it is written would show."""
 
     def get(self, models, length, batch, hidden, like):
-        buffers = super().get(models, length, batch, hidden, like)
-        for buffer in self._buffers:
-            buffer.fill_(torch.nan)
-        return buffers
+        self.buffers = super().get(models, length, batch, hidden, like)
+        self._numbers.fill_(torch.nan)
+        assert all(buffer.isnan().all() for buffer in self.buffers)
+        return self.buffers
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_reference_is_torch_nn_rnn_with_autograd(shape):
-    model, inputs, targets = problem(*shape)
-    loss, accuracy, grads = reference.loss_and_grad(model, inputs, targets)
+    *matrices, inputs, targets = problem(*shape)
+    loss, accuracy, grads = reference.loss_and_grad(*matrices, inputs, targets)
+    model = vectors.elman(*matrices)
     for m in range(model.models):
         rnn, readout = torch_twin(model[m])
         padded = torch.cat([inputs[m], torch.zeros_like(targets[m])])
@@ -83,35 +86,43 @@ def test_reference_is_torch_nn_rnn_with_autograd(shape):
         expected = torch.nn.functional.mse_loss(outputs, targets[m])
         expected.backward()
         right = (outputs.sign() == targets[m].sign()).double().mean()
-        twin = Elman(rnn.weight_ih_l0.grad[None], rnn.weight_hh_l0.grad[None], readout.weight.grad[None])
+        twin = rnn.weight_ih_l0.grad[None], rnn.weight_hh_l0.grad[None], readout.weight.grad[None]
         assert_same(
-            (loss[m : m + 1], accuracy[m : m + 1], grads[m]), (expected[None], right[None], twin), torch.float64
+            (loss[m : m + 1], accuracy[m : m + 1], [grad[m : m + 1] for grad in grads]),
+            (expected[None], right[None], twin),
+            torch.float64,
         )
 
 
 def test_reference_gradient_is_the_finite_difference():
-    model, inputs, targets = problem(2, 3, 5, 3, 5, 2)
-    _, _, grads = reference.loss_and_grad(model, inputs, targets)
+    arguments = problem(2, 3, 5, 3, 5, 2)
+    _, _, grads = reference.loss_and_grad(*arguments)
     step = 1e-6  # central differences: error step² ≈ 1e-12 from the cubic term, ε/step ≈ 1e-10 from rounding
-    for name in WEIGHTS:
+    for which, grad in enumerate(grads):
         for place in [(0, 0, 0), (1, 1, 1), (1, 0, 1)]:
             sides = []
             for sign in (1, -1):
-                weights = {n: getattr(model, n).clone() for n in WEIGHTS}
-                weights[name][place] += sign * step
-                sides.append(reference.loss_and_grad(Elman(**weights), inputs, targets)[0][place[0]])
-            assert getattr(grads, name)[place].item() == pytest.approx(
-                ((sides[0] - sides[1]) / (2 * step)).item(), abs=1e-8
-            )
+                moved = [x.clone() for x in arguments]
+                moved[which][place] += sign * step
+                sides.append(reference.loss_and_grad(*moved)[0][place[0]])
+            assert grad[place].item() == pytest.approx(((sides[0] - sides[1]) / (2 * step)).item(), abs=1e-8)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_reference_is_what_any_cell_is_trained_with(shape):
+    *matrices, inputs, targets = problem(*shape)
+    loss, accuracy, grads = vectors.loss_and_grad(vectors.elman(*matrices), inputs, targets)
+    got = loss, accuracy, [grads[name] for name in WEIGHTS]
+    assert_same(got, reference.loss_and_grad(*matrices, inputs, targets), torch.float64)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_fast_path_is_the_reference(shape, dtype):
-    model, inputs, targets = problem(*shape, dtype)
-    want = reference.loss_and_grad(model, inputs, targets)
-    got = batched.loss_and_grad(model, inputs, targets, NaNWorkspace())
-    assert all(x.dtype == dtype for x in (got[0], got[1], got[2].W_hh))
+    arguments = problem(*shape, dtype)
+    want = reference.loss_and_grad(*arguments)
+    got = batched.loss_and_grad(*arguments, NaNWorkspace())
+    assert all(x.dtype == dtype for x in (got[0], got[1], *got[2]))
     assert_same(got, want, dtype)
 
 
@@ -131,46 +142,44 @@ NATIVE_SHAPES = [
 
 
 @pytest.mark.parametrize("shape", NATIVE_SHAPES, ids=str)
-def test_compiled_gradients_are_within_1e_5_of_float64(compiled, shape):
-    model, inputs, targets = problem(*shape, torch.float32)
-    got = compiled.loss_and_grad(model, inputs, targets, NaNNativeWorkspace())
-    want = reference.loss_and_grad(model.to(torch.float64), inputs.double(), targets.double())
+def test_compiled_gradients_are_within_1e_5_of_float64(on_each_set, shape):
+    arguments = problem(*shape, torch.float32)
+    got = native.loss_and_grad(*arguments, NaNNativeWorkspace())
+    want = reference.loss_and_grad(*(x.double() for x in arguments))
     torch.testing.assert_close(got[0].double(), want[0], rtol=1e-6, atol=1e-12)
-    near_zero = 2 / targets[0].numel()  # rounding may turn the sign of an output or two
+    near_zero = 2 / arguments[-1][0].numel()  # rounding may turn the sign of an output or two
     torch.testing.assert_close(got[1].double(), want[1], rtol=0, atol=near_zero)
-    for name in WEIGHTS:
-        a, b = getattr(got[2], name).double(), getattr(want[2], name)
-        assert (a - b).norm() <= 1e-5 * b.norm(), name
+    for name, a, b in zip(WEIGHTS, got[2], want[2], strict=True):
+        assert (a.double() - b).norm() <= 1e-5 * b.norm(), name
 
 
-def test_compiled_tanh_is_tanh(compiled):
+def test_compiled_tanh_is_tanh(on_each_set):
     """Seen through a network of one unit: loss = tanh(tanh(x))². Each tanh is within 2 ε, so is its share in the
     square; a product, the square and the conversion round once each: 8 ε is enough."""
-    one = torch.ones(1, 1, 1)
+    one, zero = torch.ones(1, 1, 1), torch.zeros(1, 1, 1, 1)
     # h > 1 + ε/2 would show as a loss above tanh(1)²; from 1e-6 on the square is no denormal number
     x = torch.cat([torch.logspace(-6, 1.5, 997), torch.tensor([100.0, 3e38, torch.inf])])
     x = torch.cat([x, -x])
     for value in x:
-        loss, _, _ = compiled.loss_and_grad(Elman(value.view(1, 1, 1), one, one), one[None], torch.zeros(1, 1, 1, 1))
+        loss, _, _ = native.loss_and_grad(value.view(1, 1, 1), one, one, one[None], zero)
         want = value.double().tanh().tanh().square()
         assert abs(loss[0].double() - want) <= 8 * torch.finfo(torch.float32).eps * want, value
-    loss, _, _ = compiled.loss_and_grad(Elman(one * torch.nan, one, one), one[None], torch.zeros(1, 1, 1, 1))
+    loss, _, _ = native.loss_and_grad(one * torch.nan, one, one, one[None], zero)
     assert loss.isnan()
 
 
-def test_compiled_models_do_not_depend_on_their_neighbours(compiled):
-    model, inputs, targets = problem(4, 3, 7, 5, 9, 3, torch.float32)
-    together = compiled.loss_and_grad(model, inputs, targets)
+def test_compiled_models_do_not_depend_on_their_neighbours(on_each_set):
+    arguments = problem(4, 3, 7, 5, 9, 3, torch.float32)
+    together = native.loss_and_grad(*arguments)
     for m in range(4):
-        alone = compiled.loss_and_grad(model[m], inputs[m : m + 1], targets[m : m + 1], NaNNativeWorkspace())
+        alone = native.loss_and_grad(*(x[m : m + 1] for x in arguments), NaNNativeWorkspace())
         assert same_bits(alone[0], together[0][m : m + 1])
-        assert all(same_bits(getattr(alone[2], n), getattr(together[2], n)[m : m + 1]) for n in WEIGHTS)
+        assert all(same_bits(a, b[m : m + 1]) for a, b in zip(alone[2], together[2], strict=True))
 
 
-@pytest.mark.parametrize("kernel", ["batched", "native"])
-def test_clip_and_adam_is_torchs(kernel, request):
-    kernel = {"batched": batched, "native": native}[kernel]
-    if kernel is native and native.library(native.instruction_set()) is None:
+@pytest.mark.parametrize("kernel", [adam, batched, native], ids=["adam", "batched", "native"])
+def test_clip_and_adam_is_torchs(kernel):
+    if kernel is native and native.library(compiled.instruction_set()) is None:
         pytest.skip("no compiled kernel here")
     g = torch.Generator().manual_seed(0)
     lr, l2, size = torch.tensor([[1e-3], [1e-2]]), torch.tensor([[0.0], [0.1]]), 37
@@ -192,9 +201,9 @@ def test_clip_and_adam_is_torchs(kernel, request):
     torch.testing.assert_close(weights, torch.stack([t.detach() for t in twins]), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kernel", [batched, native], ids=["batched", "native"])
+@pytest.mark.parametrize("kernel", [adam, batched, native], ids=["adam", "batched", "native"])
 def test_a_model_that_is_not_finite_is_left_alone(kernel):
-    if kernel is native and native.library(native.instruction_set()) is None:
+    if kernel is native and native.library(compiled.instruction_set()) is None:
         pytest.skip("no compiled kernel here")
     weights, m, v = torch.ones(4, 9), torch.zeros(4, 9), torch.zeros(4, 9)
     gradient = torch.ones(4, 9)
@@ -209,7 +218,8 @@ def test_a_model_that_is_not_finite_is_left_alone(kernel):
 
 def test_without_the_compiled_kernel_torch_trains_and_says_so_once(monkeypatch, caplog):
     native.library.cache_clear()
-    monkeypatch.setattr(native, "instruction_set", lambda: "none")
+    for module in (compiled, native):
+        monkeypatch.setattr(module, "instruction_set", lambda: "none")
     with caplog.at_level(logging.WARNING):
         assert fastest("cpu", 7, 2) is batched
         assert fastest("cpu", 7, 2) is batched
@@ -221,13 +231,13 @@ def test_without_the_compiled_kernel_torch_trains_and_says_so_once(monkeypatch, 
         native.loss_and_grad(*problem(1, 1, 1, 1, 1, 1, torch.float32))
 
 
-def test_compiled_kernel_refuses_what_it_cannot_read(compiled):
+def test_compiled_kernel_refuses_what_it_cannot_read(on_each_set):
     with pytest.raises(ValueError, match="W_uh must be float32 on the CPU"):
-        compiled.loss_and_grad(*problem(1, 1, 1, 1, 1, 1, torch.float64))
+        native.loss_and_grad(*problem(1, 1, 1, 1, 1, 1, torch.float64))
     rows = [torch.ones(2, 3) for _ in range(4)]
     column = torch.ones(2, 1)
     with pytest.raises(ValueError, match="moment1 must be contiguous"):
-        compiled.clip_and_adam(rows[0], torch.ones(3, 2).T, rows[2], rows[3], torch.ones(2), column, column, 1.0, 1)
+        native.clip_and_adam(rows[0], torch.ones(3, 2).T, rows[2], rows[3], torch.ones(2), column, column, 1.0, 1)
 
 
 def non_contiguous(x: torch.Tensor) -> torch.Tensor:
@@ -244,19 +254,20 @@ def non_contiguous(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("shape", SHAPES[1:4], ids=str)
 @pytest.mark.parametrize("kernel", [reference, batched], ids=["reference", "batched"])
 def test_non_contiguous_arguments_change_nothing(kernel, shape, dtype):
-    model, inputs, targets = problem(*shape, dtype)
-    want = reference.loss_and_grad(model, inputs, targets)
-    scattered = Elman(*(non_contiguous(getattr(model, name)) for name in WEIGHTS))
-    assert_same(kernel.loss_and_grad(scattered, non_contiguous(inputs), non_contiguous(targets)), want, dtype)
+    arguments = problem(*shape, dtype)
+    want = reference.loss_and_grad(*arguments)
+    assert_same(kernel.loss_and_grad(*map(non_contiguous, arguments)), want, dtype)
 
 
-def test_compiled_kernel_takes_non_contiguous_arguments(compiled):
-    model, inputs, targets = problem(*SHAPES[2], torch.float32)
-    scattered = Elman(*(non_contiguous(getattr(model, name)) for name in WEIGHTS))
-    got = compiled.loss_and_grad(scattered, non_contiguous(inputs), non_contiguous(targets))
-    want = compiled.loss_and_grad(model, inputs, targets)
+def test_compiled_kernel_takes_non_contiguous_arguments(on_each_set):
+    arguments = problem(*SHAPES[2], torch.float32)
+    got = native.loss_and_grad(*map(non_contiguous, arguments))
+    want = native.loss_and_grad(*arguments)
     assert same_bits(got[0], want[0])
-    assert all(same_bits(getattr(got[2], n), getattr(want[2], n)) for n in WEIGHTS)
+    assert all(same_bits(a, b) for a, b in zip(got[2], want[2], strict=True))
+
+
+# --- workspaces -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("models", [1, 3])
@@ -273,37 +284,114 @@ def test_what_a_workspace_held_before_does_not_change_a_bit():
     arguments = problem(1, 3, 5, 5, 7, 3, torch.float32)
     used = batched.Workspace()
     batched.loss_and_grad(*problem(1, 3, 20, 5, 7, 3, torch.float32), used)
-    for a, b in zip(batched.loss_and_grad(*arguments, used), batched.loss_and_grad(*arguments), strict=True):
-        if isinstance(a, Elman):
-            assert all(same_bits(getattr(a, n), getattr(b, n)) for n in WEIGHTS)
-        else:
-            assert same_bits(a, b)
+    loss, accuracy, grads = batched.loss_and_grad(*arguments, used)
+    fresh = batched.loss_and_grad(*arguments)
+    assert same_bits(loss, fresh[0]) and same_bits(accuracy, fresh[1])
+    assert all(same_bits(a, b) for a, b in zip(grads, fresh[2], strict=True))
+
+
+# models, length, batch, hidden: models that go up the curriculum one by one, and sizes that fit into each other's
+SIZES = [(models, length, 4, 6) for models in range(7, 0, -1) for length in (18, 28, 48, 68)]
+SIZES += [(1, 200, 4, 6), (3, 68, 5, 7), (12, 2, 4, 6), (7, 68, 4, 6)]
+
+
+def test_a_workspace_is_no_larger_than_the_largest_use_of_it():
+    workspace, like, most = batched.Workspace(), torch.empty(0), 0
+    assert workspace.bytes == 0
+    for models, length, batch, hidden in SIZES * 2:
+        most = max(most, 2 * 4 * models * length * batch * hidden)
+        h, g = workspace.get(models, length, batch, hidden, like)
+        assert workspace.bytes == most  # it grows to what is asked for, and then stays
+        assert h.shape == g.shape == (models, length, batch, hidden) and h.dtype == torch.float32
+        h.fill_(1)
+        g.fill_(2)
+        assert (h == 1).all() and (g == 2).all()  # two halves that do not lie upon each other
+    assert most == 2 * 4 * 7 * 68 * 4 * 6
+
+
+def test_a_workspace_is_kept_and_cut_to_size():
+    workspace, like = batched.Workspace(), torch.empty(0)
+    large = workspace.get(3, 20, 4, 5, like)[0].data_ptr()
+    for size in [(1, 1, 1, 1), (2, 30, 4, 5), (3, 20, 4, 5)]:
+        assert workspace.get(*size, like)[0].data_ptr() == large
+    assert workspace.bytes == 2 * 4 * 3 * 20 * 4 * 5
+    assert workspace.get(1, 2, 3, 4, like.double())[0].dtype == torch.float64  # and another dtype is another memory
+    assert workspace.bytes == 2 * 8 * 2 * 3 * 4
+    assert workspace.get(1, 2, 3, 4, torch.empty(0, device="meta"))[1].device.type == "meta"
+
+
+def test_a_workspace_lets_go_of_the_old_memory_before_it_takes_the_new(monkeypatch):
+    workspace, like, alive = batched.Workspace(), torch.empty(0), []
+    old = weakref.ref(workspace.get(1, 20, 4, 5, like)[0]._base)
+    assert old() is not None
+
+    def empty(size, *arguments, real=torch.empty, **options):
+        alive.append((size, old() is not None))
+        return real(size, *arguments, **options)
+
+    monkeypatch.setattr(torch, "empty", empty)
+    workspace.get(1, 40, 4, 5, like)
+    assert alive[-1] == (2 * 40 * 4 * 5, False)
+
+
+def test_a_compiled_kernels_workspace_is_no_larger_than_the_largest_use_of_it():
+    workspace, most = compiled.Workspace(), 0
+    for floats in (100, 7, 3000, 1, 2999, 3000, 512):
+        most = max(most, 4 * (floats + 16))
+        memory = workspace.get(floats)
+        assert memory.numel() >= floats and memory.data_ptr() % 64 == 0 and memory.dtype == torch.float32
+        assert workspace.bytes == most
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernel", [reference, batched], ids=["reference", "batched"])
 def test_arguments_are_left_alone(kernel):
-    model, inputs, targets = problem(2, 3, 4, 3, 5, 2)
-    before = [x.clone() for x in (model.W_uh, model.W_hh, model.W_r, inputs, targets)]
-    kernel.loss_and_grad(model, inputs, targets)
-    for old, new in zip(before, (model.W_uh, model.W_hh, model.W_r, inputs, targets), strict=True):
+    arguments = problem(2, 3, 4, 3, 5, 2)
+    before = [x.clone() for x in arguments]
+    kernel.loss_and_grad(*arguments)
+    for old, new in zip(before, arguments, strict=True):
         assert torch.equal(old, new)
         assert not new.requires_grad
 
 
-@pytest.mark.parametrize("kernel", [reference, batched], ids=["reference", "batched"])
+@pytest.mark.parametrize("kernel", [reference, batched, native], ids=["reference", "batched", "native"])
 def test_wrong_arguments_are_named(kernel):
-    model, inputs, targets = problem(2, 3, 4, 3, 5, 2)
-    with pytest.raises(ValueError, match="inputs"):
-        kernel.loss_and_grad(model, inputs[:, :0], targets)
-    with pytest.raises(ValueError, match="targets"):
-        kernel.loss_and_grad(model, inputs, targets[:, :0])
+    if kernel is native and native.library(compiled.instruction_set()) is None:
+        pytest.skip("no compiled kernel here")
+    *matrices, inputs, targets = problem(2, 3, 4, 3, 5, 2, torch.float32)
+    with pytest.raises(ValueError, match=r"^inputs must have shape \(2, S ≥ 1, B, 2\), got \(2, 0, 3, 2\)"):
+        kernel.loss_and_grad(*matrices, inputs[:, :0], targets)
+    with pytest.raises(ValueError, match=r"^targets must have shape \(2, T ≥ 1, 3, 2\), got \(2, 0, 3, 2\)"):
+        kernel.loss_and_grad(*matrices, inputs, targets[:, :0])
     with pytest.raises(SHAPE_ERRORS, match="targets"):
-        kernel.loss_and_grad(model, inputs, targets[:, :, :1])  # would broadcast
+        kernel.loss_and_grad(*matrices, inputs, targets[:, :, :1])  # would broadcast
     with pytest.raises(SHAPE_ERRORS, match="inputs"):
-        kernel.loss_and_grad(model[0], inputs, targets)
+        kernel.loss_and_grad(*(w[:1] for w in matrices), inputs, targets)
+    for place, name in enumerate(WEIGHTS):
+        wrong = [w[:, :-1] if at == place else w for at, w in enumerate(matrices)]
+        with pytest.raises(SHAPE_ERRORS, match=r"W_" if name == "W_uh" else name):
+            kernel.loss_and_grad(*wrong, inputs, targets)
 
 
-def test_the_fast_path_knows_tanh_only():
-    model, inputs, targets = problem(1, 1, 1, 1, 1, 1)
-    with pytest.raises(ValueError, match=r"model\.activation"):
-        batched.loss_and_grad(Elman(model.W_uh, model.W_hh, model.W_r, "identity"), inputs, targets)
+def test_what_shapes_must_be_is_said_also_where_types_are_not_checked():
+    *matrices, inputs, targets = problem(2, 3, 4, 3, 5, 2)
+    good = dict(zip((*WEIGHTS, "inputs", "targets"), (*matrices, inputs, targets), strict=True))
+    shapes.check(**good)
+    for name, wrong in [
+        ("W_hh", good["W_hh"][:, :-1]),
+        ("W_hh", good["W_hh"][:1]),
+        ("W_r", good["W_r"].mT),
+        ("W_r", good["W_r"][:1]),
+        ("inputs", inputs[..., :1]),
+        ("inputs", inputs[:1]),
+        ("inputs", inputs[:, :0]),
+        ("targets", targets[:, :, :1]),
+        ("targets", targets[..., :1]),
+        ("targets", targets[:1]),
+        ("targets", targets[:, :0]),
+    ]:
+        got = re.escape(str(tuple(wrong.shape)))
+        with pytest.raises(ValueError, match=rf"^{name} must have shape \(2, .*\), got {got}$"):
+            shapes.check(**good | {name: wrong})

@@ -10,17 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hopper
 import pytest
 import torch
 from oracles import SHAPE_ERRORS, generators, needs_a_gpu, same_bits
 from safetensors.torch import load_file, save_file
-from test_kernels import WEIGHTS, NaNWorkspace, assert_same, non_contiguous, problem
+from test_elman_kernels import WEIGHTS, NaNWorkspace, assert_same, non_contiguous, problem
 
-from emt_core.networks import cells
-from emt_core.training import variable_binding as train
-from emt_core.networks.cells import Elman
-from emt_core.networks import reference
+from emt_core.networks import Elman, VectorNetwork
+from emt_core.networks import elman as reference
 from emt_core.tasks import VariableBinding
+from emt_core.training import variable_binding as train
 
 HERE = Path(__file__).resolve().parent
 pytestmark = pytest.mark.xdist_group("triton")  # one process computes for all tests of this file
@@ -66,7 +66,7 @@ def updates(size: int):
 
 def compute(path: str) -> None:
     """Every case under Triton's interpreter, where whatever ``torch.empty`` returns is full of NaN."""
-    from emt_core.networks.kernels import elman_triton
+    from emt_core.networks.kernels import elman_triton as triton_elman
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -74,27 +74,27 @@ def compute(path: str) -> None:
     out: dict[str, torch.Tensor] = {}
 
     def keep(name: str, loss, accuracy, grads) -> None:
-        values = {"loss": loss, "accuracy": accuracy} | {n: getattr(grads, n) for n in WEIGHTS}
+        values = {"loss": loss, "accuracy": accuracy} | dict(zip(WEIGHTS, grads, strict=True))
         out.update({f"{name}.{key}": value.contiguous() for key, value in values.items()})
 
     for shape, precision in CASES:
         keep(f"{shape} {precision}", *triton_elman.loss_and_grad(*problem32(*shape), precision=precision))
-    model, inputs, targets = problem32(*SHAPES[2])
-    scattered = Elman(*(non_contiguous(getattr(model, n)) for n in WEIGHTS))
-    keep("scattered", *triton_elman.loss_and_grad(scattered, non_contiguous(inputs), non_contiguous(targets)))
-    for value, given in zip(problem32(*SHAPES[2])[1:], (inputs, targets), strict=True):
+    arguments = problem32(*SHAPES[2])
+    keep("scattered", *triton_elman.loss_and_grad(*map(non_contiguous, arguments)))
+    triton_elman.loss_and_grad(*arguments)
+    for value, given in zip(problem32(*SHAPES[2]), arguments, strict=True):
         assert torch.equal(value, given)  # arguments are left alone
     workspace = NaNWorkspace()
     triton_elman.loss_and_grad(*problem32(3, 3, 9, 5, 9, 3), workspace)
-    keep("workspace", *triton_elman.loss_and_grad(model, inputs, targets, workspace))
+    keep("workspace", *triton_elman.loss_and_grad(*arguments, workspace))
 
     triton_elman.PROCESSORS = 0  # as if there were models enough for large tiles
     keep("large tiles", *triton_elman.loss_and_grad(*problem32(*TILED)))
-    one = Elman(torch.ones(1, 1, 1), torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
+    one = torch.ones(1, 1, 1), torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
     x = torch.cat([torch.linspace(-10, 10, 200), torch.linspace(-0.6, 0.6, 100), torch.tensor([0.0, 1e-30, 50, -1e4])])
     workspace = NaNWorkspace()
-    triton_elman.loss_and_grad(one, x.view(1, 1, -1, 1), torch.ones(1, 1, len(x), 1), workspace)
-    out |= {"tanh.x": x, "tanh.y": workspace._buffers[0][0, 0, :, 0].contiguous()}
+    triton_elman.loss_and_grad(*one, x.view(1, 1, -1, 1), torch.ones(1, 1, len(x), 1), workspace)
+    out |= {"tanh.x": x, "tanh.y": workspace.buffers[0][0, 0, :, 0].contiguous()}
 
     for size in (37, triton_elman.ADAM["BLOCK"] + 5):
         weights, grads, losses = updates(size)
@@ -125,7 +125,7 @@ def interpreted(triton_elman, tmp_path_factory):
     """What :func:`compute` wrote, by name."""
     path = tmp_path_factory.mktemp("triton") / "computed.safetensors"
     # conftest first: its hook checks shapes and types there as it does here
-    command = [sys.executable, "-c", f"import conftest, test_triton_elman as t; t.compute({str(path)!r})"]
+    command = [sys.executable, "-c", f"import conftest, test_elman_triton as t; t.compute({str(path)!r})"]
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(HERE.parent)}
     done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True)
     if "only 0-dimensional arrays can be converted" in done.stderr:
@@ -137,15 +137,13 @@ def interpreted(triton_elman, tmp_path_factory):
 def result(interpreted, name: str):
     """(loss, accuracy, gradients) of a case, as loss_and_grad returned them."""
     loss, accuracy, *grads = (interpreted[f"{name}.{key}"] for key in ("loss", "accuracy", *WEIGHTS))
-    return loss, accuracy, Elman(*grads)
+    return loss, accuracy, grads
 
 
 def truth(arguments):
     """The reference in float64 on the same float32 numbers, rounded to float32 at the end."""
-    loss, accuracy, grads = reference.loss_and_grad(
-        arguments[0].to(torch.float64), *(x.double() for x in arguments[1:])
-    )
-    return loss.float(), accuracy.float(), grads.to(torch.float32)
+    loss, accuracy, grads = reference.loss_and_grad(*(x.double() for x in arguments))
+    return loss.float(), accuracy.float(), [grad.float() for grad in grads]
 
 
 @pytest.mark.parametrize(("shape", "precision"), CASES, ids=str)
@@ -201,7 +199,7 @@ def test_clip_and_adam_are_torch_s(interpreted, size):
 @pytest.mark.parametrize("models", [132, 60, 20])
 @pytest.mark.parametrize("hidden", [64, 128])
 def test_compiled_for_hopper_nothing_is_spilled(triton_elman, hidden, models):
-    used = triton_elman.resources(hidden, 8, 64, models=models)
+    used = hopper.resources(triton_elman, hidden, 8, 64, models)
     assert set(used) == {"forward", "readout", "backward", "grad_hh", "grad_uh", "grad_r", "clip_and_adam"}
     for name, kernel in used.items():
         assert (kernel["stored"], kernel["loaded"]) == (0, 0), f"{name}: {kernel}"
@@ -212,42 +210,41 @@ def test_compiled_for_hopper_nothing_is_spilled(triton_elman, hidden, models):
 def test_the_largest_model_fits(triton_elman):
     plan = triton_elman._plan(triton_elman.MAX_HIDDEN, triton_elman.MAX_DIM, 64, 1000, "tf32x3")
     for name in ("forward", "backward"):
-        assert triton_elman._compiled(*plan[name])["shared"] <= 227 * 1024
+        assert hopper.compiled(*plan[name])["shared"] <= 227 * 1024
 
 
 @needs_a_gpu
 @pytest.mark.parametrize("precision", ["tf32x3", "ieee"])
 def test_kernels_on_a_gpu_are_the_reference(triton_elman, precision):
     for shape in [*SHAPES, (3, 8, 20, 64, 128, 8), (140, 8, 5, 64, 64, 8)]:
-        model, inputs, targets = problem32(*shape)
-        on_gpu = model.to("cuda"), inputs.cuda(), targets.cuda()
+        arguments = problem32(*shape)
+        on_gpu = [x.cuda() for x in arguments]
         loss, accuracy, grads = triton_elman.loss_and_grad(*on_gpu, precision=precision)
         again = triton_elman.loss_and_grad(*on_gpu, precision=precision)
-        assert all(same_bits(getattr(grads, n), getattr(again[2], n)) for n in WEIGHTS)
-        want = truth((model, inputs, targets))
+        assert all(same_bits(a, b) for a, b in zip(grads, again[2], strict=True))
+        want = truth(arguments)
         # on the matrix unit an output within 1e-6 of 0 may fall on the other side of it
-        torch.testing.assert_close(accuracy.cpu(), want[1], rtol=0, atol=2 / targets[0].numel())
-        assert_same((loss.cpu(), want[1], grads.to("cpu")), want, torch.float32)
+        torch.testing.assert_close(accuracy.cpu(), want[1], rtol=0, atol=2 / arguments[-1][0].numel())
+        assert_same((loss.cpu(), want[1], [grad.cpu() for grad in grads]), want, torch.float32)
 
 
 def test_what_the_kernels_cannot_do_is_named(triton_elman):
-    model, inputs, targets = problem32(2, 3, 4, 3, 5, 2)
-    with pytest.raises(ValueError, match=r"model\.W_hh must be torch\.float32 on a CUDA device, got .* on cpu"):
-        triton_elman.loss_and_grad(model, inputs, targets)
-    with pytest.raises(ValueError, match=r"model\.W_hh must be .* got torch\.float64"):
-        triton_elman.loss_and_grad(model.to(torch.float64), inputs, targets)
-    with pytest.raises(ValueError, match=r"model\.activation must be 'tanh'"):
-        triton_elman.loss_and_grad(Elman(model.W_uh, model.W_hh, model.W_r, "identity"), inputs, targets)
-    with pytest.raises(ValueError, match=r"precision must be one of .* got 'tf32'"):
-        triton_elman.loss_and_grad(model, inputs, targets, precision="tf32")
+    *matrices, inputs, targets = problem32(2, 3, 4, 3, 5, 2)
+    with pytest.raises(ValueError, match=r"^W_hh must be torch\.float32 on a CUDA device, got .* on cpu"):
+        triton_elman.loss_and_grad(*matrices, inputs, targets)
+    with pytest.raises(ValueError, match=r"^W_hh must be .* got torch\.float64"):
+        triton_elman.loss_and_grad(*(w.double() for w in matrices), inputs, targets)
+    with pytest.raises(ValueError, match=r"^precision must be one of .* got 'tf32'"):
+        triton_elman.loss_and_grad(*matrices, inputs, targets, precision="tf32")
     with pytest.raises(ValueError, match="inputs"):
-        triton_elman.loss_and_grad(model, inputs[:, :0], targets)
+        triton_elman.loss_and_grad(*matrices, inputs[:, :0], targets)
     with pytest.raises(SHAPE_ERRORS, match="targets"):
-        triton_elman.loss_and_grad(model, inputs, targets[:, :, :1])  # would broadcast
+        triton_elman.loss_and_grad(*matrices, inputs, targets[:, :, :1])  # would broadcast
     for hidden, dim in [(129, 2), (5, 65)]:
-        large = cells.init(hidden, dim, generators(0))
-        with pytest.raises(ValueError, match=f"model must have hidden ≤ 128 and dim ≤ 64 .* got hidden {hidden}"):
-            triton_elman.loss_and_grad(large, torch.zeros(1, 1, 1, dim), torch.zeros(1, 1, 1, dim))
+        large = VectorNetwork.init(Elman, dim, hidden, generators(0))
+        matrices = [getattr(large, name) for name in WEIGHTS]
+        with pytest.raises(ValueError, match=rf"^W_uh must have N ≤ 128 and D ≤ 64 .* got \(1, {hidden}, {dim}\)"):
+            triton_elman.loss_and_grad(*matrices, torch.zeros(1, 1, 1, dim), torch.zeros(1, 1, 1, dim))
 
 
 def test_what_clip_and_adam_cannot_do_is_named(triton_elman, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from oracles import SHAPE_ERRORS, generators, needs_a_gpu, same_bits
 
-from emt_core.networks import cells
+from emt_core.networks import GRU, TokenNetwork
 from emt_core.networks.kernels import gru, recorded
 
 # M, T, B, N, V (rows of the table: two more than tokens): nothing but ones, odd sizes, one step, one sequence, many
@@ -32,7 +32,7 @@ each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 def problem(models, steps, batch, hidden, vocabulary, dtype=torch.float64, seed=0):
     """GRUs whose biases all matter, what they read, first states, active sequences, and a weight for each state."""
-    model = cells.gru_init(hidden, vocabulary - 2, generators(*range(models))).to(dtype)
+    model = TokenNetwork.init(GRU, vocabulary - 2, hidden, generators(*range(models))).to(dtype)
     g = torch.Generator().manual_seed(seed)
     tokens = torch.randint(vocabulary, (models, steps, batch), generator=g)
     h = torch.randn(models, batch, hidden, generator=g, dtype=torch.float64).to(dtype)
@@ -51,7 +51,7 @@ def slowly(model, tokens, h, active):
     """Step by step, one sequence that has ended after the other left as it is."""
     states = []
     for t in range(tokens.shape[1]):
-        moved = cells.gru_step(model, h, tokens[:, t])
+        moved = model.step(h, tokens[:, t])
         ended = torch.arange(h.shape[1]) >= active[:, t, None]
         h = torch.where(ended[..., None], h, moved)
         states.append(h)
@@ -59,15 +59,13 @@ def slowly(model, tokens, h, active):
 
 
 def by_scan(model, tokens, h, active):
-    return gru.scan(model.table, model.b_hn, model.W_hh, tokens, h, active)
+    return model.cell.scan(model.embedding)(tokens, h, active)
 
 
 def values_and_gradients(run, model, tokens, h, active, weight) -> dict[str, torch.Tensor]:
     given = leaves(model, h)
-    states = run(
-        cells.GRU(**{n: x for n, x in given.items() if n != "h"}, W_o=model.W_o, b_o=model.b_o),
-        tokens, given["h"], active,
-    )  # fmt: skip
+    learning = model.with_weights(model.weights | {n: x for n, x in given.items() if n != "h"})
+    states = run(learning, tokens, given["h"], active)
     (states * weight).sum().backward()
     return {"states": states.detach()} | {name: x.grad for name, x in given.items()}
 

@@ -1,19 +1,28 @@
-"""Elman ensembles: the same numbers as torch.nn.RNN, and files that are whole or not there."""
+"""Networks that read and write vectors: the same numbers as torch.nn.RNN, and training through any cell."""
+
+from dataclasses import replace
 
 import pytest
 import torch
-from oracles import SHAPE_ERRORS, generators, same_bits, torch_twin
-from safetensors.torch import save_file
+from oracles import SHAPE_ERRORS, generators, same_bits, torch_recurrence, torch_twin
 
-from emt_core.networks import cells
-from emt_core.support import files
-from emt_core.networks.cells import Elman
+from emt_core.networks import CELLS, Elman, VectorNetwork, from_torch, to_torch
+from emt_core.networks.elman import RECURRENT_STARTS
+from emt_core.networks.vectors import elman, loss_and_grad
 
 WEIGHTS = ("W_uh", "W_hh", "W_r")
+each_cell = pytest.mark.parametrize("kind", CELLS.values(), ids=CELLS)
 
 
-def draw(models=2, hidden=7, dim=3, dtype=torch.float64) -> Elman:
-    return cells.init(hidden, dim, generators(*range(models))).to(dtype)
+def draw(models=2, hidden=7, dim=3, dtype=torch.float64, kind=Elman) -> VectorNetwork:
+    return VectorNetwork.init(kind, dim, hidden, generators(*range(models))).to(dtype)
+
+
+def started(hidden, dim, recurrent, *seeds) -> VectorNetwork:
+    """Networks with another start of the recurrent weights, drawn after all others."""
+    each = generators(*seeds)
+    network = VectorNetwork.init(Elman, dim, hidden, each)
+    return replace(network, cell=network.cell.started(recurrent, each))
 
 
 def random(*shape, dtype=torch.float64) -> torch.Tensor:
@@ -28,7 +37,7 @@ def random(*shape, dtype=torch.float64) -> torch.Tensor:
 )
 def test_rollout_is_that_of_torch_nn_rnn(models, reading, horizon, batch, hidden, dim, dtype):
     model, inputs = draw(models, hidden, dim, dtype), random(models, reading, batch, dim, dtype=dtype)
-    states, outputs = cells.rollout(model, inputs, horizon)
+    states, outputs = model.rollout(inputs, horizon)
     for m in range(models):
         rnn, readout = torch_twin(model[m])
         padded = torch.cat([inputs[m], torch.zeros(horizon, batch, dim, dtype=dtype)])
@@ -39,32 +48,52 @@ def test_rollout_is_that_of_torch_nn_rnn(models, reading, horizon, batch, hidden
         torch.testing.assert_close(outputs[m], readout(expected), rtol=0, atol=tolerance)
 
 
-def test_rollout_goes_on_from_a_state():
-    model, inputs = draw(), random(2, 4, 3, 3)
-    whole, _ = cells.rollout(model, inputs, horizon=5)
-    first, _ = cells.rollout(model, inputs[:, :2])
-    second, _ = cells.rollout(model, inputs[:, 2:], horizon=2, h=first[:, -1])
-    third, _ = cells.rollout(model, inputs[:, :0], horizon=3, h=second[:, -1])
-    assert torch.equal(torch.cat([first, second, third], dim=1), whole)
+@each_cell
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_rollout_of_any_cell_is_that_of_torchs_module(kind, dtype):
+    """A step that reads nothing is torch's with an input of zeros."""
+    model, inputs = draw(3, kind=kind, dtype=dtype), random(3, 4, 5, 3, dtype=dtype)
+    first = random(3, 5, model.cell.state_size, dtype=dtype)
+    tolerance = 100 * 7 * torch.finfo(dtype).eps
+    for h in (None, first):
+        states, outputs = model.rollout(inputs, 6, h)
+        for m in range(3):
+            padded = torch.cat([inputs[m], torch.zeros(6, 5, 3, dtype=dtype)])
+            written, last = torch_recurrence(to_torch(model.cell[m]), padded, 0 * first[m] if h is None else h[m])
+            torch.testing.assert_close(states[m, ..., :7], written, rtol=0, atol=tolerance)
+            torch.testing.assert_close(states[m, -1], last, rtol=0, atol=tolerance)
+            torch.testing.assert_close(outputs[m], written @ model.W_r[m].T, rtol=0, atol=tolerance)
+
+
+@each_cell
+def test_rollout_goes_on_from_a_state(kind):
+    model, inputs = draw(kind=kind), random(2, 4, 3, 3)
+    whole, _ = model.rollout(inputs, horizon=5)
+    first, _ = model.rollout(inputs[:, :2])
+    second, _ = model.rollout(inputs[:, 2:], horizon=2, h=first[:, -1])
+    third, _ = model.rollout(inputs[:, :0], horizon=3, h=second[:, -1])
+    parts = torch.cat([first, second, third], dim=1)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-14)
+    assert kind is not Elman or torch.equal(parts, whole)  # a GRU rounds a state that lies elsewhere in memory its way
 
 
 def test_identity_activation_is_the_linear_network():
-    model = Elman(*(getattr(draw(), name) for name in WEIGHTS), activation="identity")
+    model = elman(*(getattr(draw(), name) for name in WEIGHTS), activation="identity")
     h, u = random(2, 4, 7), random(2, 4, 3)
     expected = torch.einsum("mij,mbj->mbi", model.W_hh, h) + torch.einsum("mij,mbj->mbi", model.W_uh, u)
-    torch.testing.assert_close(cells.step(model, h, u), expected, rtol=0, atol=1e-14)
+    torch.testing.assert_close(model.step(h, u), expected, rtol=0, atol=1e-14)
 
 
 def test_init_draws_each_model_from_its_own_generator():
     before = torch.get_rng_state()
-    together, alone = cells.init(9, 4, generators(0, 1, 2)), cells.init(9, 4, generators(1))
+    together, alone = (VectorNetwork.init(Elman, 4, 9, generators(*seeds)) for seeds in ((0, 1, 2), (1,)))
     assert all(same_bits(getattr(together[1], name), getattr(alone, name)) for name in WEIGHTS)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_init_is_uniform_within_one_over_the_root_of_hidden():
     # variance of U(−a, a) is a²/3; with 40,000 draws its standard error is 0.9·a²/3/√40,000 < 0.5 %
-    W = cells.init(200, 3, generators(0)).W_hh
+    W = VectorNetwork.init(Elman, 3, 200, generators(0)).W_hh
     assert W.dtype == torch.float32
     assert W.abs().max() <= 200**-0.5
     assert W.var().item() == pytest.approx(1 / 200 / 3, rel=0.025)
@@ -90,88 +119,40 @@ def test_sizes_and_dtype():
     assert model.W_uh.dtype == model.W_hh.dtype == model.W_r.dtype == torch.float32
 
 
-@pytest.mark.parametrize("index", [0, slice(None)], ids=["one", "all"])
-def test_saved_weights_come_back_bit_for_bit(tmp_path, index):
-    model = draw(models=3)
-    flat = torch.cat([getattr(model, name).flatten(1) for name in ("W_hh", "W_uh", "W_r")], dim=1)
-    hh, uh, r = flat.split([49, 21, 21], dim=1)  # views of one tensor, as training returns them
-    views = Elman(uh.unflatten(1, (7, 3)), hh.unflatten(1, (7, 7)), r.unflatten(1, (3, 7)), "identity")[index]
-    cells.save(views, tmp_path / "deep" / "model.safetensors", {"task": "(255, 0, 0)"})
-    loaded, metadata = cells.load(tmp_path / "deep" / "model.safetensors")
-    assert all(same_bits(getattr(loaded, name), getattr(model[index], name)) for name in WEIGHTS)
-    assert loaded.activation == "identity"
-    assert metadata["task"] == "(255, 0, 0)"
-    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["model.safetensors"]
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "model.safetensors"
-    cells.save(draw(), path)
-    old = path.read_bytes()
-
-    def dies(tensors, temporary, metadata):
-        temporary.write_bytes(b"half of it")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(_files, "save_file", dies)
-    with pytest.raises(OSError, match="disk full"):
-        cells.save(draw(models=5), path)
-    assert path.read_bytes() == old
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("content", ["empty", "torn", "text", "foreign"])
-def test_loading_what_is_no_model_says_so(tmp_path, content):
-    path = tmp_path / "model.safetensors"
-    cells.save(draw(), path)
-    whole = path.read_bytes()
-    if content == "foreign":
-        save_file({"weight": torch.ones(2)}, path)
-    else:
-        path.write_bytes({"empty": b"", "torn": whole[: len(whole) // 2], "text": b"a,b\n" * 100}[content])
-    with pytest.raises(ValueError, match="path must hold a saved"):
-        cells.load(path)
-
-
-def test_loading_a_missing_file_says_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no saved model"):
-        cells.load(tmp_path / "nothing")
-
-
 def test_wrong_arguments_are_named():
     model = draw()
-    with pytest.raises(ValueError, match="activation"):
-        Elman(model.W_uh, model.W_hh, model.W_r, activation="relu")
+    with pytest.raises(ValueError, match=r"^activation must be one of \['identity', 'relu', 'tanh'\], got 'sigmoid'"):
+        elman(model.W_uh, model.W_hh, model.W_r, activation="sigmoid")
     with pytest.raises(SHAPE_ERRORS, match="W_hh"):
-        Elman(model.W_uh, model.W_hh[:1], model.W_r)
+        elman(model.W_uh, model.W_hh[:1], model.W_r)
     with pytest.raises(SHAPE_ERRORS, match="W_r"):
-        Elman(model.W_uh, model.W_hh, model.W_r.mT)
+        elman(model.W_uh, model.W_hh, model.W_r.mT)
     with pytest.raises(SHAPE_ERRORS, match="W_uh"):
-        Elman(model.W_uh[0], model.W_hh, model.W_r)
-    with pytest.raises(ValueError, match="hidden"):
-        cells.init(0, 3, generators(0))
-    with pytest.raises(ValueError, match="dim"):
-        cells.init(3, 0, generators(0))
+        elman(model.W_uh[0], model.W_hh, model.W_r)
+    with pytest.raises(ValueError, match=r"^hidden must be at least 1, got 0"):
+        VectorNetwork.init(Elman, 3, 0, generators(0))
+    with pytest.raises(ValueError, match=r"^dim must be at least 1, got 0"):
+        VectorNetwork.init(Elman, 0, 3, generators(0))
     with pytest.raises(ValueError, match="generators"):
-        cells.init(3, 3, [])
+        VectorNetwork.init(Elman, 3, 3, [])
     with pytest.raises(ValueError, match="inputs"):
-        cells.rollout(model, random(2, 3, 4, 2))
+        model.rollout(random(2, 3, 4, 2))
     with pytest.raises(ValueError, match="inputs"):
-        cells.rollout(model, random(1, 3, 4, 3))
+        model.rollout(random(1, 3, 4, 3))
     with pytest.raises(ValueError, match="horizon"):
-        cells.rollout(model, random(2, 3, 4, 3), horizon=-1)
+        model.rollout(random(2, 3, 4, 3), horizon=-1)
     with pytest.raises(ValueError, match="horizon"):
-        cells.rollout(model, random(2, 0, 4, 3))
+        model.rollout(random(2, 0, 4, 3))
     with pytest.raises(SHAPE_ERRORS, match="h"):
-        cells.rollout(model, random(2, 3, 4, 3), h=random(2, 4, 6))
+        model.rollout(random(2, 3, 4, 3), h=random(2, 4, 6))
 
 
 # --- other starts of the recurrent weights ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recurrent", cells.RECURRENT_STARTS)
+@pytest.mark.parametrize("recurrent", RECURRENT_STARTS)
 def test_a_recurrent_start_concerns_the_recurrent_weights_alone(recurrent):
-    model = cells.init(9, 4, generators(0, 1), recurrent)
+    model = started(9, 4, recurrent, 0, 1)
     assert model.W_hh.dtype == torch.float32
     for m, generator in enumerate(generators(0, 1)):
         W_uh, W_hh, W_r = (
@@ -184,13 +165,13 @@ def test_a_recurrent_start_concerns_the_recurrent_weights_alone(recurrent):
             torch.testing.assert_close(model.W_hh[m].double(), W_hh.double() / 10, rtol=2e-7, atol=0)
         if recurrent == "identity":
             assert same_bits(model.W_hh[m], torch.eye(9))
-    alone = cells.init(9, 4, generators(1), recurrent)
+    alone = started(9, 4, recurrent, 1)
     assert all(same_bits(getattr(model[1], name), getattr(alone, name)) for name in WEIGHTS)
 
 
 @pytest.mark.parametrize("hidden", [1, 2, 65])
 def test_an_orthogonal_start_is_orthogonal(hidden):
-    Q = cells.init(hidden, 1, generators(0, 1), "orthogonal").W_hh
+    Q = started(hidden, 1, "orthogonal", 0, 1).W_hh
     assert Q.dtype == torch.float32
     # each entry is off by at most ε/2 of itself, so that a product of two unit columns is off by at most ε
     gram = Q.double().mT @ Q.double()
@@ -201,7 +182,7 @@ def test_an_orthogonal_start_is_orthogonal(hidden):
 
 def test_an_orthogonal_start_prefers_no_sign():
     # an entry of a uniform Q (2 × 2) has mean 0 and variance 1/2: the mean of 400 has a standard error of 0.035
-    Q = cells.init(2, 1, generators(*range(400)), "orthogonal").W_hh
+    Q = started(2, 1, "orthogonal", *range(400)).W_hh
     assert Q.mean(0).abs().max() < 5 * 0.036
     assert torch.linalg.det(Q).mean().abs() < 5 * 0.05  # reflections as often as rotations
 
@@ -209,4 +190,45 @@ def test_an_orthogonal_start_prefers_no_sign():
 def test_an_unknown_recurrent_start_is_named():
     for wrong in ("zeros", "Uniform", ""):
         with pytest.raises(ValueError, match=r"^recurrent must be one of"):
-            cells.init(3, 2, generators(0), wrong)
+            started(3, 2, wrong, 0)
+
+
+# --- training through any cell ------------------------------------------------------------------------------------
+
+
+@each_cell
+def test_loss_and_gradients_of_any_cell_are_those_of_torchs_modules(kind):
+    torch.manual_seed(0)
+    module = kind.module(3, 7, dtype=torch.float64)
+    cell, W_r = from_torch(module), random(1, 3, 7).requires_grad_()
+    inputs, targets = random(1, 2, 5, 3), 2 * random(1, 4, 5, 3)
+    loss, accuracy, grads = loss_and_grad(VectorNetwork(cell, W_r), inputs, targets)
+    assert not loss.requires_grad and not accuracy.requires_grad
+    assert W_r.grad is None and all(p.grad is None for p in module.parameters())
+
+    padded = torch.cat([inputs[0], torch.zeros_like(targets[0])])
+    written, _ = torch_recurrence(module, padded, torch.zeros(5, cell.state_size, dtype=torch.float64))
+    outputs = written[2:] @ W_r[0].T
+    expected = (outputs - targets[0]).square().mean()
+    expected.backward()
+    torch.testing.assert_close(loss, expected.detach()[None], rtol=0, atol=1e-13)
+    assert accuracy.item() == (outputs.sign() == targets[0].sign()).double().mean()
+    at = {p.data_ptr(): p.grad for p in module.parameters()}  # a cell shares the weights, but not the sum of two biases
+    want = {name: at.get(w.data_ptr(), module.bias_ih_l0.grad)[None] for name, w in cell.weights.items()}
+    assert grads.keys() == want.keys() | {"W_r"}
+    for name, grad in (want | {"W_r": W_r.grad}).items():
+        assert grad.abs().max() > 1e-3
+        torch.testing.assert_close(grads[name], grad, rtol=0, atol=1e-13)
+
+
+@each_cell
+def test_a_models_loss_and_gradient_do_not_depend_on_its_neighbours(kind):
+    model, inputs, targets = draw(3, kind=kind), random(3, 2, 5, 3), random(3, 4, 5, 3)
+    loss, accuracy, grads = loss_and_grad(model, inputs, targets)
+    for m in range(3):
+        alone = loss_and_grad(model[m], inputs[m : m + 1], targets[m : m + 1])
+        torch.testing.assert_close(alone[0], loss[m : m + 1], rtol=0, atol=1e-14)
+        assert torch.equal(alone[1], accuracy[m : m + 1])
+        for name, grad in grads.items():
+            torch.testing.assert_close(alone[2][name], grad[m : m + 1], rtol=0, atol=1e-14)
+    assert not any(w.requires_grad for w in model.weights.values())

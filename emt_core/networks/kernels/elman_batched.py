@@ -31,10 +31,10 @@ class Workspace:
 
     def get(self, models: int, length: int, batch: int, hidden: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Two (M, L, B, N) buffers of ``like``'s dtype and device; what they hold is undefined."""
-        size, mine = models * length * batch * hidden, self._numbers
-        if mine.numel() < 2 * size or (mine.dtype, mine.device) != (like.dtype, like.device):
+        size, place = models * length * batch * hidden, {"dtype": like.dtype, "device": like.device}
+        if self._numbers.numel() < 2 * size or (self._numbers.dtype, self._numbers.device) != (like.dtype, like.device):
             self._numbers = torch.empty(0)  # the old memory goes before the new one comes
-            self._numbers = torch.empty(2 * size, dtype=like.dtype, device=like.device)
+            self._numbers = torch.empty(2 * size, **place)
         halves = self._numbers[: 2 * size].view(2, models, length, batch, hidden)
         return halves[0], halves[1]
 

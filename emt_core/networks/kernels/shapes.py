@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-Matrices = tuple[Tensor, Tensor, Tensor]  #: W_uh (M, N, D), W_hh (M, N, N), W_r (M, D, N), or their gradients
+Matrices = tuple[Tensor, Tensor, Tensor]  #: W_uh (M, N, D), W_hh (M, N, N), W_r (M, D, N), always in this order
 
 
 def check(W_uh: Tensor, W_hh: Tensor, W_r: Tensor, inputs: Tensor, targets: Tensor) -> None:
