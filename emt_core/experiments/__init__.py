@@ -1,0 +1,12 @@
+"""Grids of networks → tidy tables, by jobs that can be stopped and resumed: ``python -m emt_core.experiments``.
+
+Every network of a grid becomes a row of ``DIR/table.csv``. Whatever ends a sweep, the same command goes on from the
+last checkpoints, and the table is then the same as if nothing had happened, but for the seconds. What else is in the
+folder is said in :mod:`emt_core.experiments.jobs`; weights are in ``DIR/weights``, and ``DIR/work`` may be deleted when
+all is done.
+"""
+
+from emt_core.experiments.table import Swept
+from emt_core.experiments.token_repeat import onion_gru, onion_interventions, onion_probes
+
+__all__ = ["Swept", "onion_gru", "onion_interventions", "onion_probes"]

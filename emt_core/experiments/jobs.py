@@ -6,7 +6,7 @@ full disk - running it again goes on from there. Inside ``out``::
 
     rows/<key>.json        the rows of a finished job: {"key": …, "rows": [{…}, …]}
     work/<key>.checkpoint  what an unfinished job needs to go on; the job writes it and may leave it there
-    work/<key>.state       {"seconds": spent until the last checkpoint, "pool": whose worker is at it}
+    work/<key>.seconds     spent until the last checkpoint
     work/<key>.lock        locked by the process that works on the job; other processes wait
     .lock                  locked by the process that runs the jobs; others are refused
     stop                   while it exists, jobs write their checkpoint and end
@@ -24,7 +24,6 @@ import signal
 import threading
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -41,12 +40,10 @@ from emt_core.experiments.worker import (
     Job,
     Place,
     exclusive,
-    holds,
     prepare_worker,
     results,
     rows_of,
     set_aside,
-    state_of,
     time_of,
     work,
 )
@@ -57,7 +54,7 @@ __all__ = ["FolderInUse", "Job", "Outcome", "Place", "exclusive", "prepare_worke
 
 log = logging.getLogger(__name__)
 
-DEATHS = 3  # a job that kills its worker so often, without its checkpoint having got on in between, is given up
+LOSSES = 3  # so often workers may die without any job having got on in between
 
 
 @dataclass(frozen=True)
@@ -79,16 +76,18 @@ def run(
     scheduler: str | None = None,
     progress: bool = True,
     finished: Callable | None = None,
+    held: bool = False,
 ) -> Outcome:
     """Do the jobs that are not done yet, and return the rows of all.
 
     They run in ``workers`` processes of this machine (default: one per core); or on the Dask cluster whose address is
     ``scheduler``, whose machines must see the folder under the same path; or on ``executor``. A job that raises is
     reported in the outcome, the others go on. ``finished(key, rows)`` is called here for every job that ends.
+    ``held``: the caller is within :func:`exclusive` of ``out``.
 
-    A job whose worker is lost starts again from its checkpoint, in a new pool of processes if need be, unless it loses
-    three workers without its checkpoint getting on. After Ctrl-C or SIGTERM the jobs write their checkpoints and the
-    outcome is ``interrupted``; a second Ctrl-C raises KeyboardInterrupt at once.
+    A job whose worker is lost starts again from its checkpoint, in a new pool of processes if need be; when workers die
+    three times without any job getting on, those that are left have failed. After Ctrl-C or SIGTERM the jobs write their
+    checkpoints and the outcome is ``interrupted``; a second Ctrl-C raises KeyboardInterrupt at once.
 
     Raises:
         FolderInUse: another process is running jobs in ``out``.
@@ -99,7 +98,7 @@ def run(
         raise ValueError("jobs must have different keys")
     if sum(way is not None for way in (executor, workers, scheduler)) > 1:
         raise ValueError("executor, workers and scheduler exclude each other, got more than one of them")
-    with nullcontext() if holds(out) else exclusive(out):
+    with nullcontext() if held else exclusive(out):
         found = {job.key: rows_of(out, job) for job in jobs}
         ready = {key: rows for key, rows in found.items() if rows is not None}
         runner = _Runner(out, jobs, [job for job in jobs if job.key not in ready], finished)
@@ -123,8 +122,7 @@ class _Runner:
         self.rows: dict[str, list[dict]] = {}
         self.failed: dict[str, str] = {}
         self.interrupted = False
-        self.deaths: dict[str, tuple[int, int]] = {}  # per job: how many workers it lost, and how far it was
-        self.breaks = (0, 0)  # how many pools broke before any job got on, and how far all were
+        self.losses = (0, -1)  # how often workers died since a job got on, and how far all were then
         self.read: dict[str, tuple[int, int]] = {}  # per job: its checkpoint's time, and how far it was
 
     def units(self) -> int:
@@ -142,31 +140,32 @@ class _Runner:
     def run(self, start: Callable, renewable: bool, asked: threading.Event, bar: tqdm) -> None:
         """Until nothing is left to do, or someone asks to stop; no job is running any more then."""
         futures: dict[Future, Job] = {}
-        pool, name, looked = None, "", time.monotonic()
+        pool, looked, stop = None, time.monotonic(), self.out / "stop"
         try:
             while self.todo:
-                self.interrupted |= asked.is_set() or (self.out / "stop").exists()
+                self.interrupted |= asked.is_set() or stop.exists()
                 if self.interrupted:
-                    (self.out / "stop").touch()
+                    stop.touch()
                 if not futures:  # the beginning, or the pool broke
                     if pool is not None and not self.interrupted:
-                        self._pool_broke(pool, name, renewable)
+                        self._pool_broke(pool, renewable)
                     if self.interrupted or not self.todo:
                         break
-                    pool, name = start(), uuid.uuid4().hex
+                    pool = start()
                     with suppress(BrokenExecutor), _ctrl_c_blocked():
                         for job in self.todo.values():
-                            futures[pool.submit(work, job, self.out, name)] = job
+                            futures[pool.submit(work, job, self.out)] = job
                 wait_for(futures, timeout=POLL, return_when=FIRST_COMPLETED)
-                for job in self._collect(futures):
-                    if self._may_try_again(job):
-                        futures[pool.submit(work, job, self.out, name)] = job
+                lost = self._collect(futures)
+                if lost:  # with their worker, while the pool goes on
+                    self._count_a_loss()
+                    futures |= {pool.submit(work, job, self.out): job for job in lost if job.key in self.todo}
                 if time.monotonic() - looked > 1 or not self.todo:
                     looked = time.monotonic()
                     bar.update(self.units() - bar.n)
         except BaseException as error:
             with suppress(OSError):
-                (self.out / "stop").touch()
+                stop.touch()
             if not isinstance(error, KeyboardInterrupt):
                 wait_for(futures)
             raise
@@ -180,11 +179,8 @@ class _Runner:
                 result = future.result()
             except BrokenExecutor:
                 continue  # it stays to be done, by the next pool
-            except CancelledError:
-                lost.append(job)
-                continue
-            except Exception as error:
-                if type(error).__name__ == "KilledWorker":  # Dask's
+            except (Exception, CancelledError) as error:
+                if isinstance(error, CancelledError) or type(error).__name__ == "KilledWorker":  # Dask's
                     lost.append(job)
                     continue
                 result = Failure(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
@@ -206,32 +202,23 @@ class _Runner:
         self.failed[job.key] = message
         del self.todo[job.key]
 
-    def _may_try_again(self, job: Job) -> bool:
-        """After its worker was lost; a job that kills its workers must not do so for ever."""
-        units = self._units(job)
-        times, before = self.deaths.get(job.key, (0, -1))
-        times = 1 if units > before else times + 1
-        self.deaths[job.key] = (times, units)
-        if times == DEATHS:
-            self._fail(job, f"its worker died {DEATHS} times without its checkpoint getting on (too little memory?)")
-        return times < DEATHS
+    def _pool_broke(self, pool: Executor, renewable: bool) -> None:
+        if renewable:
+            pool.shutdown()  # waits for those of its workers that are writing their checkpoints
+            self._count_a_loss()
+        else:
+            self._give_up("the executor broke down; running the jobs again goes on from here")
 
-    def _pool_broke(self, pool: Executor, name: str, renewable: bool) -> None:
-        if not renewable:
-            for job in list(self.todo.values()):
-                self._fail(job, "the executor broke down; running the jobs again goes on from here")
-            return
-        pool.shutdown()  # waits for those of its workers that are writing their checkpoints
-        # the worker that died had no chance to record that it had left its job
-        guilty = [job for job in self.todo.values() if state_of(self.out, job.key)["pool"] == name]
-        for job in guilty:
-            self._may_try_again(job)
-        times, before = self.breaks
-        units = self.units()
-        self.breaks = (0 if guilty else times + 1 if units == before else 1, units)
-        if self.breaks[0] == DEATHS:
-            for job in list(self.todo.values()):
-                self._fail(job, f"workers died {DEATHS} times before they had started a job")
+    def _count_a_loss(self) -> None:
+        """Workers died: once more is no reason to give up, for ever is."""
+        (times, before), units = self.losses, self.units()
+        self.losses = (times + 1 if units <= before else 1, units)
+        if self.losses[0] == LOSSES:
+            self._give_up(f"workers died {LOSSES} times without any job getting on (too little memory?)")
+
+    def _give_up(self, message: str) -> None:
+        for job in list(self.todo.values()):
+            self._fail(job, message)
 
 
 @contextmanager

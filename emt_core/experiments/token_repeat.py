@@ -1,194 +1,223 @@
-"""GRUs that repeat tokens, and what is learned about each, as lines of a grid and as jobs: what the sweeps
-``onion-gru``, ``onion-interventions`` and ``onion-probes`` of :mod:`emt_core.experiments.sweeps` are built on."""
+"""Networks that repeat tokens, and the edits and probes that are learned on each: as lines of grids and as jobs."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import multiprocessing
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from emt_core.analysis import edits as interventions
-from emt_core.analysis import layers, probes
+from emt_core.analysis import edits, layers, probes
 from emt_core.experiments import jobs
-from emt_core.experiments.variable_binding import made_by, number, set_aside_if_damaged
-from emt_core.networks import cells
-from emt_core.networks.cells import GRU
+from emt_core.experiments.provenance import made_by, number
+from emt_core.experiments.table import Line, Swept, Table, drive, set_aside_if_damaged, takes, weights_file
+from emt_core.networks import GRU, TokenNetwork, cell_named, load, save
 from emt_core.support.checks import integer
-from emt_core.support.files import write_safetensors
+from emt_core.support.files import read_safetensors, write_safetensors
+from emt_core.support.random_streams import seeds_of, stream
+from emt_core.support.running import one_thread_per_product
 from emt_core.tasks import Sequences, TokenRepeat
-from emt_core.training import optimise
-from emt_core.training import token_repeat as repeat
-from emt_core.training.optimise import Optimised, Recipe
+from emt_core.tasks.fixed_pool import FixedPool
+from emt_core.training import token_repeat
+from emt_core.training.scores import by_length, by_position, repeats
+from emt_core.training.until_flat import Optimised, Recipe
 
-SEEN = 1000  # random sequences on which a GRU's states are described
+VARIANTS = ("autoregressive", "no input")
+SEQUENCES = ("fresh", "drawn", "distinct")  # what to learn from; the last two are FixedPool's
+SEEN = 1000  # random sequences on which a network's states are described
 
 
-@dataclass(frozen=True)
-class Repeater:
-    """Everything that decides a GRU's numbers."""
+@dataclass(frozen=True, kw_only=True)
+class Repeater(Line):
+    """A network: its cell, its size, its task and its recipe."""
 
     hidden: int
     autoregressive: bool
     seed: int
-    task: TokenRepeat = field(default_factory=TokenRepeat)
-    recipe: Recipe = repeat.RECIPE
+    vocabulary: int = 30
+    shortest: int = 2
+    longest: int = 9
+    repeats: bool = True
+    sequences: str = "fresh"
+    most_steps: int = 40_000
+    lr: float | int = 1e-3
+    decay: float | int = 0.1
+    batch: int = 256
+    every: int = 1000
+    patience: int = 10
+    tolerance: float | int = 0.002
+    least: int = 15_000
+    cell: str = "gru"
+
+    length = "most_steps"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", integer("hidden", self.hidden, 1))
-        object.__setattr__(self, "seed", integer("seed", self.seed, 0))
+        object.__setattr__(self, "seed", seeds_of([self.seed], "seed")[0])
         if not isinstance(self.autoregressive, bool):
             raise ValueError(f"autoregressive must be True or False, got {self.autoregressive!r}")
+        if self.sequences not in SEQUENCES:
+            raise ValueError(f"sequences must be one of {SEQUENCES}, got {self.sequences!r}")
+        cell_named(self.cell)
+        for name, value in (_task_columns(self.task) | _recipe_columns(self.recipe)).items():  # checked and plain now
+            object.__setattr__(self, name, value)
 
     @property
-    def key(self) -> str:
-        """A name for files."""
-        variant = "ar" if self.autoregressive else "ni"
-        return f"gru-N{self.hidden}-{variant}-s{self.seed}-{_digest(asdict(self))}"
+    def task(self) -> TokenRepeat:
+        numbers = (self.vocabulary, self.shortest, self.longest, self.repeats)
+        return TokenRepeat(*numbers) if self.sequences == "fresh" else FixedPool(*numbers, self.sequences == "distinct")
 
     @property
-    def without_seed(self) -> Repeater:
-        """The same for all that may be trained together."""
-        return replace(self, seed=0)
+    def recipe(self) -> Recipe:
+        names = ("lr", "decay", "batch", "every", "patience", "tolerance", "least")
+        return Recipe(self.most_steps, **{name: getattr(self, name) for name in names})
 
-    def columns(self) -> dict:
-        """The GRU as the first columns of its row."""
-        first = {"hidden": self.hidden, "autoregressive": self.autoregressive, "seed": self.seed}
-        return first | asdict(self.task) | _recipe_columns(self.recipe)
+    @property
+    def label(self) -> str:
+        return f"{self.cell}-N{self.hidden}-{'ar' if self.autoregressive else 'ni'}-s{self.seed}"
 
 
-@dataclass(frozen=True)
-class Study:
-    """An edit (a kind of :mod:`emt_core.analysis.edits`) or a probe (of :mod:`emt_core.analysis.probes`), learned on a GRU. Its
-    random numbers start from the GRU's seed."""
+@dataclass(frozen=True, kw_only=True)
+class Study(Repeater):
+    """What is learned on the network, mostly a GRU, whose row has the key ``gru``; it shares the network's seed."""
 
-    what: str  # "intervention" or "probe"
-    kind: str
-    gru: Repeater
-    recipe: Recipe
+    most_steps: int = 60_000
+    patience: int = 5
+    least: int = 10_000
+    gru: str
+
+    @property
+    def alike(self) -> Study:
+        return replace(self, seed=0, gru="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit(Study):
+    """An edit, of a kind of :mod:`emt_core.analysis.edits`."""
+
+    intervention: str
+
+    what = "intervention"
 
     def __post_init__(self) -> None:
-        kinds = {"intervention": interventions.KINDS, "probe": probes.KINDS}.get(self.what)
-        if kinds is None:
-            raise ValueError(f"what must be 'intervention' or 'probe', got {self.what!r}")
-        if self.kind not in kinds:
-            raise ValueError(f"kind must be one of {kinds}, got {self.kind!r}")
+        super().__post_init__()
+        _check_kind(self.intervention, edits.KINDS)
 
     @property
-    def seed(self) -> int:
-        return self.gru.seed
+    def label(self) -> str:
+        return f"intervention-{self.intervention}-{super().label}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Study):
+    """A probe, of a kind of :mod:`emt_core.analysis.probes`."""
+
+    probe: str
+
+    what = "probe"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_kind(self.probe, probes.KINDS)
 
     @property
-    def key(self) -> str:
-        variant = "ar" if self.gru.autoregressive else "ni"
-        kind = self.kind.replace(" ", "-")
-        return f"{self.what}-{kind}-N{self.gru.hidden}-{variant}-s{self.seed}-{_digest(asdict(self))}"
-
-    @property
-    def without_seed(self) -> Study:
-        return replace(self, gru=self.gru.without_seed)
-
-    def columns(self) -> dict:
-        gru = {"hidden": self.gru.hidden, "autoregressive": self.gru.autoregressive, "seed": self.seed}
-        return {self.what: self.kind} | gru | _recipe_columns(self.recipe) | {"gru": self.gru.key}
+    def label(self) -> str:
+        return f"probe-{self.probe.replace(' ', '-')}-{super().label}"
 
 
-def _digest(fields: dict) -> str:
-    return hashlib.sha256(repr(fields).encode()).hexdigest()[:10]
+def _check_kind(kind: str, kinds: Sequence[str]) -> None:
+    if kind not in kinds:
+        raise ValueError(f"kind must be one of {kinds}, got {kind!r}")
 
 
-def _recipe_columns(recipe: Recipe) -> dict:
+def _task_columns(task: TokenRepeat) -> dict[str, Any]:
+    columns = asdict(task)
+    distinct = columns.pop("distinct", None)
+    return columns | {"sequences": SEQUENCES[0 if distinct is None else 1 + distinct]}
+
+
+def _recipe_columns(recipe: Recipe) -> dict[str, Any]:
     return {"most_steps" if name == "steps" else name: value for name, value in asdict(recipe).items()}
-
-
-def group_key(items: Sequence[Repeater] | Sequence[Study], device: str) -> str:
-    """A name for the files of a job: on the CPU its one item's, elsewhere one that names all of them."""
-    first = items[0].key
-    return first if device == "cpu" else f"{first}-x{len(items)}-{_digest({'keys': [item.key for item in items]})}"
-
-
-def weights_file(item: Repeater | Study) -> str:
-    return f"weights/{item.key}.safetensors"
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 
-def train_repeaters(place: jobs.Place, items: tuple[Repeater, ...], device: str) -> list[dict] | None:
-    """Train GRUs that differ in their seed alone, and save them; a row for each, or None if stopped."""
-    _begin(place)
-    first = items[0]
-    run = repeat.fit(
-        first.task, hidden=first.hidden, seeds=[item.seed for item in items], autoregressive=first.autoregressive,
-        recipe=first.recipe, device=device, checkpoint=place.checkpoint, stop=place.stop, progress=False,
-    )  # fmt: skip
-    if place.stop.is_set():
-        return None
-    validation = first.task.validation().to(device)
-    right = repeat.repeats(run.model, validation)
-    found = _measures(right, validation, run.training[0])
-    measured = [row | more for row, more in zip(found, _layer_columns(run.model, first.task), strict=True)]
-    for m, item in enumerate(items):
-        text = {name: str(value) for name, value in (item.columns() | made_by(device)).items()}
-        cells.save(run.model[m], place.folder / weights_file(item), text | {"exact": str(measured[m]["exact"])})
-    return _rows(place, items, measured, device)
+def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[dict] | None:
+    """Train networks that differ in their seed alone, and save them; a row for each, or None if stopped."""
+    first = lines[0]
+    with one_thread_per_product():  # one job per core; and bits must not depend on how many cores there are
+        set_aside_if_damaged(place.checkpoint)
+        run = token_repeat.fit(
+            first.task, cell=first.cell, hidden=first.hidden, seeds=[line.seed for line in lines],
+            autoregressive=first.autoregressive, recipe=first.recipe, device=device, checkpoint=place.checkpoint,
+            stop=place.stop, progress=False,
+        )  # fmt: skip
+        if place.stop.is_set():
+            return None
+        validation = first.task.validation().to(device)
+        found = _scores(repeats(run.model, validation), validation, run.training)
+        rows = _rows(place, lines, device, found, _layers(run.model, first.task))
+        for m, row in enumerate(rows):
+            about = lines[m].columns() | made_by(device) | {"exact": row["exact"]}
+            save(run.model[m], place.folder / weights_file(row["key"]), {k: str(v) for k, v in about.items()})
+        return rows
 
 
-def learn(place: jobs.Place, items: tuple[Study, ...], grus: Path, device: str) -> list[dict] | None:
-    """Learn the same on GRUs that differ in their seed alone, and save it; a row for each, or None if stopped. ``grus``
-    is the folder of the sweep that trained them."""
-    _begin(place)
-    first = items[0]
-    every = [_load(grus, item.gru) for item in items]
-    weights = {name: torch.cat([gru.weights[name] for gru in every]) for name in every[0].weights}
-    model = GRU(**weights, autoregressive=first.gru.autoregressive).to(device)
-    options = dict(
-        seeds=[item.seed for item in items], recipe=first.recipe, checkpoint=place.checkpoint, stop=place.stop,
-        progress=False,
-    )  # fmt: skip
-    module = interventions if first.what == "intervention" else probes
-    run = module.fit(first.kind, model, first.gru.task, **options)
-    if place.stop.is_set():
-        return None
-    of = run.case.original if first.what == "intervention" else run.of
-    measured = _measures(run.right, of, run.training)
-    if first.what == "intervention":
-        others = _control_columns(model, run)
-        measured = [row | {name: values[m] for name, values in others.items()} for m, row in enumerate(measured)]
-    for m, item in enumerate(items):
-        one = {name: w[m : m + 1] for name, w in run.training.weights.items()}
-        text = {name: str(value) for name, value in (item.columns() | made_by(device)).items()}
-        write_safetensors(one, place.folder / weights_file(item), text)
-    return _rows(place, items, measured, device)
+def learn(place: jobs.Place, lines: tuple[Study, ...], device: str, networks: Path) -> list[dict] | None:
+    """Learn the same on networks that differ in their seed alone, and save it; a row for each, or None if stopped.
+    ``networks`` is the folder of the sweep that trained them."""
+    first = lines[0]
+    with one_thread_per_product():
+        set_aside_if_damaged(place.checkpoint)
+        every = [_load(networks, line.gru) for line in lines]
+        together = {name: torch.cat([one.weights[name] for one in every]) for name in every[0].weights}
+        model = every[0].with_weights(together).to(device)
+        options = dict(
+            seeds=[line.seed for line in lines], recipe=first.recipe, checkpoint=place.checkpoint, stop=place.stop,
+            progress=False,
+        )  # fmt: skip
+        if isinstance(first, Edit):
+            edit = edits.fit(first.intervention, model, first.task, **options)
+            run, right, of = edit.training, edit.right, edit.case.original
+        else:
+            probe = probes.fit(first.probe, model, first.task, **options)  # type: ignore[attr-defined]
+            run, right, of = probe.training, probe.right, probe.of
+        if place.stop.is_set():
+            return None
+        more = _controls(model, edit) if isinstance(first, Edit) else [{} for _ in lines]
+        rows = _rows(place, lines, device, _scores(right, of, run), more)
+        for m, row in enumerate(rows):
+            about = {k: str(v) for k, v in (lines[m].columns() | made_by(device)).items()}
+            one = {name: w[m : m + 1] for name, w in run.weights.items()}
+            write_safetensors(one, place.folder / weights_file(row["key"]), about)
+        return rows
 
 
-def _begin(place: jobs.Place) -> None:
-    torch.set_num_threads(1)  # one job per core; and bits must not depend on how many cores there are
-    if multiprocessing.parent_process() is not None:  # whoever is waiting for this process says what was interrupted
-        logging.getLogger(optimise.__name__).setLevel(logging.ERROR)
-    set_aside_if_damaged(place.checkpoint)
-
-
-def _load(folder: Path, item: Repeater) -> GRU:
+def _load(folder: Path, key: str) -> TokenNetwork:
+    path = folder / weights_file(key)
     try:
-        return cells.load_gru(folder / weights_file(item))[0]
+        return load(path)[0]
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"no trained GRU at {folder / weights_file(item)}: run onion-gru with --out {folder} and the same sizes, "
-            "variants, seeds and steps first"
-        ) from None
+        what = f"run onion-gru with --out {folder} and the same sizes, variants, seeds and steps first"
+        raise FileNotFoundError(f"no trained GRU at {path}: {what}") from None
 
 
-def _measures(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]:
+def _rows(place: jobs.Place, lines: Sequence[Line], device: str, *measured: list[dict]) -> list[dict]:
+    seconds, rows = place.seconds() / len(lines), [line.columns() for line in lines]
+    for found in measured:
+        rows = [row | more for row, more in zip(rows, found, strict=True)]
+    return [row | {"seconds": seconds} | made_by(device) | {"key": line.key} for row, line in zip(rows, lines, strict=True)]
+
+
+def _scores(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]:
     """Per model: exact match, right tokens at each position, exact match per length, and how training ended."""
-    exact, at = right.all(1).double().mean(1), repeat.by_position(right, sequences)
-    lengths = repeat.by_length(right, sequences.lengths)
+    exact, at = right.all(1).double().mean(1), by_position(right, sequences)
+    lengths = by_length(right, sequences.lengths)
     return [
         {
             "steps": int(run.steps[m]),
@@ -202,10 +231,10 @@ def _measures(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]
     ]
 
 
-def _layer_columns(model: GRU, task: TokenRepeat) -> list[dict]:
-    """Per model: what positions leave in the last state of the longest sequences (:mod:`emt_core.analysis.layers`), and the
-    update gate while each is read."""
-    length, generator = int(task.longest), torch.Generator(model.W_o.device).manual_seed(0)
+def _layers(model: TokenNetwork, task: TokenRepeat) -> list[dict]:
+    """Per model: what positions leave in the last state of the longest sequences (:mod:`emt_core.analysis.layers`), and
+    of a GRU the update gate while each is read."""
+    length, generator = int(task.longest), stream(0, "layers", model.device)
     found, mean = layers.layers(model, length, generator)
     tokens = torch.randint(model.vocabulary, (length, SEEN), generator=generator, device=generator.device)
     h = layers.states(model, tokens)
@@ -213,33 +242,135 @@ def _layer_columns(model: GRU, task: TokenRepeat) -> list[dict]:
     for name, matrix in {"overlap": layers.overlap(found), "alignment": layers.alignment(found)}.items():
         values[f"{name}_next"] = matrix.diagonal(1, 1, 2).mean(1)
         values[f"{name}_any"] = torch.stack([m[*torch.triu_indices(length, length, 1)].mean() for m in matrix])
-    size, z = layers.sizes(found), layers.gates(model, tokens)
-    values |= {f"size_{p}": size[:, p] for p in range(length)} | {f"z_{p}": z[:, p].mean((1, 2)) for p in range(length)}
+    sizes = layers.sizes(found)
+    values |= {f"size_{p}": sizes[:, p] for p in range(length)}
+    if isinstance(model.cell, GRU):
+        z = layers.gates(model, tokens).mean((2, 3))
+        values |= {f"z_{p}": z[:, p] for p in range(length)}
     return [{name: number(value[m]) for name, value in values.items()} for m in range(model.models)]
 
 
-def _control_columns(model: GRU, run: interventions.LearnedEdit) -> dict[str, list]:
-    """Exact match of the controls, and of the edit by the position that was changed (where only one was)."""
-    states = interventions.edited(run.edit, model, run.case)
-    generator = torch.Generator().manual_seed(0)
-    found = interventions.controls(model, run.case, states, generator)
-    columns = {name.replace(" ", "_"): r.all(1).double().mean(1).tolist() for name, r in found.items()}
+def _controls(model: TokenNetwork, run: edits.LearnedEdit) -> list[dict]:
+    """Per model: exact match of the controls, and of the edit by the position that was changed, where only one was."""
+    found = edits.controls(model, run.case, edits.edited(run.edit, model, run.case), stream(0, "random edit"))
+    columns = {name.replace(" ", "_"): right.all(1).double().mean(1) for name, right in found.items()}
     changed, whole = run.case.changed, run.right.all(1)[:, None]
     if bool((changed.sum(1) == 1).all()):
         share = (changed & whole).sum(2).double() / changed.sum(2)
-        columns |= {f"exact_changed_{p}": [*map(number, share[:, p])] for p in range(share.shape[1])}
-    return columns
+        columns |= {f"exact_changed_{p}": share[:, p] for p in range(share.shape[1])}
+    return [{name: number(value[m]) for name, value in columns.items()} for m in range(model.models)]
 
 
-def _rows(place: jobs.Place, items: Sequence, measured: list[dict], device: str) -> list[dict]:
-    seconds = place.seconds() / len(items)
-    return [
-        item.columns() | row | {"seconds": seconds} | made_by(device) | {"key": item.key}
-        for item, row in zip(items, measured, strict=True)
-    ]
-
-
-def saved(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def saved(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The weights of a saved edit or probe, and what the file says of it."""
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    return read_safetensors(Path(path), "path")
+
+
+# --- sweeps -----------------------------------------------------------------------------------------------------------
+
+
+@takes(drive)
+def onion_gru(
+    out: str | Path,
+    *,
+    hidden: Iterable[int] = (48, 64),
+    variants: Iterable[str] = VARIANTS,
+    seeds: Iterable[int] = range(5),
+    cell: str = "gru",
+    task: TokenRepeat = TokenRepeat(),  # noqa: B008
+    recipe: Recipe = token_repeat.RECIPE,
+    steps: int | None = None,
+    patience: int | None = None,
+    **options,
+) -> Swept:
+    """GRUs that repeat tokens (arXiv:2408.10920), with their weights. ``steps`` and ``patience``, if given, stand in
+    the place of the recipe's; ``options`` are those of :func:`emt_core.experiments.table.drive`."""
+    lines = _repeaters(hidden, variants, seeds, cell, task, _with(recipe, steps, patience))
+    return _drive(Repeater, lines, out, train, **options)
+
+
+@takes(drive)
+def _studies(
+    kind: Callable[..., Study],
+    kinds: Iterable[str],
+    recipe: Recipe,
+    out: str | Path,
+    grus: str | Path,
+    *,
+    hidden: Iterable[int] = (48, 64),
+    variants: Iterable[str] = VARIANTS,
+    seeds: Iterable[int] = range(5),
+    cell: str = "gru",
+    task: TokenRepeat = TokenRepeat(),  # noqa: B008
+    steps: int | None = None,
+    patience: int | None = None,
+    gru_recipe: Recipe = token_repeat.RECIPE,
+    gru_steps: int | None = None,
+    gru_patience: int | None = None,
+    **options,
+) -> Swept:
+    networks = Path(grus).resolve()
+    trained, learned = Table(networks, Repeater).rows, _recipe_columns(_with(recipe, steps, patience))
+    lines = []
+    for name, of in itertools.product(
+        kinds, _repeaters(hidden, variants, seeds, cell, task, _with(gru_recipe, gru_steps, gru_patience))
+    ):
+        key = trained[of]["key"] if of in trained else of.key  # an older version's rows have other keys
+        on = {"hidden": of.hidden, "autoregressive": of.autoregressive, "seed": of.seed, "cell": cell}
+        lines.append(kind(**{kind.what: name}, **on, **_task_columns(task), **learned, gru=key))
+    return _drive(kind, lines, out, learn, (networks,), **options)
+
+
+@takes(_studies)
+def onion_interventions(
+    out: str | Path,
+    *,
+    grus: str | Path,
+    kinds: Iterable[str] = edits.KINDS,
+    recipe: Recipe = edits.RECIPE,
+    **options,
+) -> Swept:
+    """Edits learned on the networks that :func:`onion_gru` trained into the folder ``grus``, by whatever version.
+    ``options``: those of :func:`onion_gru`; ``recipe``, ``steps`` and ``patience`` are of the edits, ``gru_recipe``,
+    ``gru_steps`` and ``gru_patience`` must be those of the networks."""
+    return _studies(Edit, kinds, recipe, out, grus, **options)
+
+
+@takes(_studies)
+def onion_probes(
+    out: str | Path,
+    *,
+    grus: str | Path,
+    kinds: Iterable[str] = probes.KINDS,
+    recipe: Recipe = probes.RECIPE,
+    **options,
+) -> Swept:
+    """Probes of the same networks; see :func:`onion_interventions`."""
+    return _studies(Probe, kinds, recipe, out, grus, **options)
+
+
+def fixed_sequences(out: str | Path, **options) -> Swept:
+    """Are onion edits worse if they and their GRUs learn from a fixed million of sequences, as the authors', and not
+    from fresh ones? GRUs in the folder ``out/gru``, their edits in ``out``."""
+    raise NotImplementedError
+
+
+def _with(recipe: Recipe, steps: int | None, patience: int | None) -> Recipe:
+    given = {"steps": steps, "patience": patience}
+    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+
+
+def _repeaters(hidden, variants, seeds, cell: str, task: TokenRepeat, recipe: Recipe) -> list[Repeater]:
+    grid = list(itertools.product(hidden, variants, seeds))
+    wrong = [variant for _, variant, _ in grid if variant not in VARIANTS]
+    if wrong:
+        raise ValueError(f"variants must be among {VARIANTS}, got {wrong[0]!r}")
+    same = {"cell": cell} | _task_columns(task) | _recipe_columns(recipe)
+    return [Repeater(hidden=N, autoregressive=v == VARIANTS[0], seed=seed, **same) for N, v, seed in grid]
+
+
+def _drive(kind: type[Repeater], lines: list, out, function: Callable, arguments: tuple = (), **options) -> Swept:
+    if str(options.get("device", "cpu")).startswith("cpu") and options.get("group") not in (None, 1):
+        one = "1 on the CPU, where every network is trained by itself"
+        raise ValueError(f"group must be {one}, got {options['group']}")
+    return drive(kind, lines, out, function, arguments, **options)

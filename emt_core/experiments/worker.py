@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -18,15 +19,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from emt_core.support.files import write_text
+from emt_core.support.files import replacing, write_text
+from emt_core.support.running import one_thread
 
 log = logging.getLogger("emt_core.experiments.jobs")
 
 POLL = 0.2  # seconds between looks at the stop file
 
-_held: set[tuple[int, Path]] = set()  # folders that threads of this process have locked
-_busy: set[str] = set()  # jobs that this process is at
-_leaving = threading.Event()  # this worker was told to end, or its parent is gone
+_busy, _leaving = threading.Event(), threading.Event()  # this worker is at a job; it was told to end, or is an orphan
 
 
 class FolderInUse(RuntimeError):
@@ -49,7 +49,9 @@ class Job:
 
     ``key`` names the job's files. ``size`` counts its units of work; ``progress`` reads from a checkpoint how many of
     them are done, and is asked in the process that runs the jobs. ``files`` are others that the job writes, relative to
-    the folder: it counts as done only if they are there too. To go to other processes a job must be picklable.
+    the folder: it counts as done only if they are there too. ``longer``: the key is a name, a dash and a number, and
+    the job can go on from the checkpoint of the same name with a smaller number. To go to other processes a job must be
+    picklable.
     """
 
     key: str
@@ -58,12 +60,12 @@ class Job:
     size: int = 1
     progress: Callable | None = None
     files: tuple[str, ...] = ()
+    longer: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]{0,199}", self.key, re.ASCII):
-            raise ValueError(
-                f"key must be at most 200 letters, digits, ., - and _, as it names files, got {self.key!r}"
-            )
+            what = "at most 200 letters, digits, ., - and _, as it names files"
+            raise ValueError(f"key must be {what}, got {self.key!r}")
 
 
 # --- the folder -------------------------------------------------------------------------------------------------------
@@ -83,7 +85,6 @@ def exclusive(out: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise FolderInUse(f"another run is at work in {out}: wait for it, or choose another folder") from None
-    _held.add((threading.get_ident(), out))
     try:
         (out / "stop").unlink(missing_ok=True)
         for part in (*out.glob(".*.part"), *out.glob("*/.*.part")):
@@ -92,13 +93,7 @@ def exclusive(out: Path) -> Iterator[None]:
                 part.unlink(missing_ok=True)
         yield
     finally:
-        _held.discard((threading.get_ident(), out))
         lock.release()
-
-
-def holds(out: Path) -> bool:
-    """Whether this thread is within :func:`exclusive` of ``out``."""
-    return (threading.get_ident(), out) in _held
 
 
 def results(out: Path) -> dict[str, list[dict]]:
@@ -127,6 +122,7 @@ def _read_rows(path: Path) -> list[dict] | None:
 
 
 def rows_of(out: Path, job: Job) -> list[dict] | None:
+    """What a job that is done has left; None if it is not."""
     rows = _read_rows(out / "rows" / f"{job.key}.json")
     return rows if all((out / name).exists() for name in job.files) else None
 
@@ -136,26 +132,26 @@ def _job_lock(out: Path, key: str) -> FileLock:
     return FileLock(out / "work" / f"{key}.lock")
 
 
-def state_of(out: Path, key: str) -> dict:
-    """Nothing depends on it but the column of seconds and who is blamed for a dead worker: no error if it is torn."""
-    empty = {"seconds": 0.0, "pool": ""}
+def time_of(path: Path) -> int:
+    """When a file was last written, in nanoseconds; 0 if it is not there."""
     try:
-        return empty | json.loads((out / "work" / f"{key}.state").read_bytes())
-    except (OSError, ValueError, TypeError):
-        return empty
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 # --- in the worker ----------------------------------------------------------------------------------------------------
 
 
 def prepare_worker() -> None:
-    """Initializer for a pool's processes: they leave Ctrl-C to their parent and do not outlive it; SIGTERM lets them
-    write their checkpoint. (A pool that breaks sends it to those of its processes that are still well.)"""
+    """Initializer for a pool's processes: one job is for one core, Ctrl-C is left to the parent, which they do not
+    outlive, and SIGTERM lets them write their checkpoint. (A pool that breaks sends it to those of its processes that
+    are still well.)"""
 
     def leave(*_) -> None:
         # Event.set in a signal handler is safe here: the main thread itself never holds this event's lock
         _leaving.set()
-        if not _busy:
+        if not _busy.is_set():
             os._exit(143)
 
     def outlive_nobody() -> None:
@@ -164,6 +160,8 @@ def prepare_worker() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave)
+    one_thread()
+    logging.getLogger("emt_core.training").setLevel(logging.ERROR)  # the parent says what was interrupted
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=outlive_nobody, daemon=True).start()
@@ -177,32 +175,30 @@ class Failure:
     traceback: str
 
 
-def work(job: Job, out: Path, pool: str) -> list[dict] | Failure | None:
+def work(job: Job, out: Path) -> list[dict] | Failure | None:
     """Do one job, in whatever process or thread this is."""
-    ident = f"{out}/{job.key}"
-    _busy.add(ident)
+    _busy.set()
     try:
-        return _work_alone(job, out, pool)
+        return _work_alone(job, out)
     except Exception as error:
         return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
     finally:
-        _busy.discard(ident)
+        _busy.clear()
         if _leaving.is_set():
             os._exit(143)
 
 
-def _work_alone(job: Job, out: Path, pool: str) -> list[dict] | None:
-    checkpoint, state = (out / "work" / f"{job.key}.{kind}" for kind in ("checkpoint", "state"))
-    stop, ended = threading.Event(), threading.Event()
-    lock = _job_lock(out, job.key)
+def _work_alone(job: Job, out: Path) -> list[dict] | None:
+    checkpoint, clock = (out / "work" / f"{job.key}.{kind}" for kind in ("checkpoint", "seconds"))
+    lock, stop, ended = _job_lock(out, job.key), threading.Event(), threading.Event()
     began = spent = 0.0
 
     def seconds() -> float:
         return spent + time.monotonic() - began
 
-    def record(pool: str) -> None:
-        with suppress(OSError):  # a convenience: where it cannot be written, the job itself will have more to say
-            write_text(json.dumps({"seconds": seconds(), "pool": pool}), state)
+    def record() -> None:
+        with suppress(OSError):  # for a column alone: where it cannot be written, the job itself will have more to say
+            write_text(f"{seconds()}\n", clock)
 
     def watch() -> None:
         seen = time_of(checkpoint)
@@ -210,7 +206,7 @@ def _work_alone(job: Job, out: Path, pool: str) -> list[dict] | None:
             if _told_to_stop(out):
                 stop.set()
             if began and seen != (seen := time_of(checkpoint)):
-                record(pool)
+                record()
 
     if _told_to_stop(out):
         return None
@@ -226,8 +222,12 @@ def _work_alone(job: Job, out: Path, pool: str) -> list[dict] | None:
             part.unlink(missing_ok=True)
         rows = rows_of(out, job)  # by that worker
         if rows is None:
-            spent, began = state_of(out, job.key)["seconds"], time.monotonic()
-            record(pool)
+            with suppress(OSError, ValueError):
+                spent = float(clock.read_text(encoding="utf8"))
+            began = time.monotonic()
+            record()
+            if job.longer and not checkpoint.exists():
+                _begin_where_a_shorter_one_ended(job.key, checkpoint)
             rows = job.function(Place(out, checkpoint, stop, seconds), *job.arguments)
             if rows is not None:
                 write_text(json.dumps({"key": job.key, "rows": rows}, indent=1), out / "rows" / f"{job.key}.json")
@@ -236,8 +236,17 @@ def _work_alone(job: Job, out: Path, pool: str) -> list[dict] | None:
         ended.set()
         watcher.join()
         if began:
-            record("")
+            record()
         lock.release()
+
+
+def _begin_where_a_shorter_one_ended(key: str, checkpoint: Path) -> None:
+    name, _, most = key.rpartition("-")
+    found = {path: path.stem[len(name) + 1 :] for path in checkpoint.parent.glob(f"{name}-*.checkpoint")}
+    shorter = [(int(n), path) for path, n in found.items() if n.isdigit() and int(n) < int(most)]
+    if shorter:
+        with replacing(checkpoint) as temporary:
+            shutil.copyfile(max(shorter)[1], temporary)
 
 
 def _told_to_stop(out: Path) -> bool:
@@ -245,11 +254,3 @@ def _told_to_stop(out: Path) -> bool:
         return _leaving.is_set() or (out / "stop").exists()
     except OSError:  # a network's folder that is away for a moment
         return False
-
-
-def time_of(path: Path) -> int:
-    """When a file was last written, in nanoseconds; 0 if it is not there."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
