@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from emt_core.networks import cells
-from emt_core.networks.kernels import elman_batched, elman_native
+from emt_core.networks import Elman, VectorNetwork
+from emt_core.networks.kernels import compiled, elman_batched, elman_native
 from emt_core.tasks import VariableBinding
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +31,7 @@ LR, CLIP = 1e-3, 1.0
 class TorchModel:
     """torch.nn.RNN with torch.optim.Adam, as a reader would write it."""
 
-    def __init__(self, model: cells.Elman, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+    def __init__(self, model: VectorNetwork, inputs: torch.Tensor, targets: torch.Tensor) -> None:
         self.rnn = torch.nn.RNN(model.dim, model.hidden, bias=False)
         self.read = torch.nn.Linear(model.hidden, model.dim, bias=False)
         self.rnn.weight_ih_l0.data, self.rnn.weight_hh_l0.data = model.W_uh[0].clone(), model.W_hh[0].clone()
@@ -54,7 +54,7 @@ class TorchModel:
 class KernelModel:
     """One of emt_core's kernels, as emt_core.training.variable_binding uses it."""
 
-    def __init__(self, kernel, model: cells.Elman, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+    def __init__(self, kernel, model: VectorNetwork, inputs: torch.Tensor, targets: torch.Tensor) -> None:
         self.kernel, self.inputs, self.targets = kernel, inputs, targets
         self.sizes = (model.hidden, model.dim)
         self.flat = torch.cat([w.flatten(1) for w in (model.W_hh, model.W_uh, model.W_r)], dim=1)
@@ -65,9 +65,9 @@ class KernelModel:
     def step(self) -> float:
         N, D = self.sizes
         hh, uh, r = self.flat.split([N * N, N * D, D * N], dim=1)
-        model = cells.Elman(uh.unflatten(1, (N, D)), hh.unflatten(1, (N, N)), r.unflatten(1, (D, N)))
-        loss, _, grads = self.kernel.loss_and_grad(model, self.inputs, self.targets, self.workspace)
-        gradient = torch.cat([g.flatten(1) for g in (grads.W_hh, grads.W_uh, grads.W_r)], dim=1)
+        matrices = uh.unflatten(1, (N, D)), hh.unflatten(1, (N, N)), r.unflatten(1, (D, N))
+        loss, _, (d_uh, d_hh, d_r) = self.kernel.loss_and_grad(*matrices, self.inputs, self.targets, self.workspace)
+        gradient = torch.cat([g.flatten(1) for g in (d_hh, d_uh, d_r)], dim=1)
         self.n += 1
         rate, none = torch.full((1, 1), LR), torch.zeros(1, 1)
         self.kernel.clip_and_adam(self.flat, *self.moments, gradient, loss, rate, none, CLIP, self.n)
@@ -103,12 +103,15 @@ def main() -> None:
     problems = []
     for _ in range(CORES):
         task = VariableBinding.repeat_copy(S, S)
-        problems.append((cells.init(H, S, [generator]), *task.sample(B, T, generator)))
+        problems.append((VectorNetwork.init(Elman, S, H, [generator]), *task.sample(B, T, generator)))
     ways = {
         "torch.nn.RNN + Adam, one model at a time": ([TorchModel(*p) for p in problems], False),
         "torch.nn.RNN + Adam, one thread a model": ([TorchModel(*p) for p in problems], True),
-        "kernels.batched": ([KernelModel(batched, *p) for p in problems], True),
-        f"kernels.native ({native.instruction_set()})": ([KernelModel(native, *p) for p in problems], True),
+        "kernels.elman_batched": ([KernelModel(elman_batched, *p) for p in problems], True),
+        f"kernels.elman_native ({compiled.instruction_set()})": (
+            [KernelModel(elman_native, *p) for p in problems],
+            True,
+        ),
     }
     losses = {name: [m.step() for _ in range(3) for m in models] for name, (models, _) in ways.items()}
     first, *others = losses.values()

@@ -15,16 +15,15 @@ import platform
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from emt_core.networks import cells
-from emt_core.training import token_repeat as repeat
+from emt_core.networks import GRU, TokenNetwork, from_torch
 from emt_core.networks.kernels import compiled, gru
 from emt_core.tasks import Sequences, TokenRepeat
+from emt_core.training.scores import cross_entropy
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "gru_cpu.csv"
@@ -35,18 +34,19 @@ TASK = TokenRepeat()
 class TorchModel:
     """torch.nn.GRU as a reader would write it: packed sequences in, padded ones out, the loss masked."""
 
-    def __init__(self, model: cells.GRU, batch: Sequences) -> None:
+    def __init__(self, model: TokenNetwork, batch: Sequences) -> None:
         hidden, vocabulary, on = model.hidden, model.vocabulary, {"device": model.W_o.device}
         self.embedding = torch.nn.Embedding(vocabulary + 2, hidden, **on)
         self.gru, self.readout = torch.nn.GRU(hidden, hidden, **on), torch.nn.Linear(hidden, vocabulary, **on)
-        own = cells.gru_of(self.embedding, self.gru, self.readout).weights
+        ends = self.embedding.weight[None], self.readout.weight[None], self.readout.bias[None]
+        own = TokenNetwork(from_torch(self.gru), *ends).weights
         with torch.no_grad():
             for name, weight in model.weights.items():
                 own[name].copy_(weight)
         self.parameters = [p for part in (self.embedding, self.gru, self.readout) for p in part.parameters()]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=1e-3, weight_decay=0.1, fused=True)
         self.tokens, self.lengths, self.mask = batch.tokens[0], batch.lengths[0].cpu(), batch.mask[0]
-        self.inputs = cells.writing_inputs(model, batch)[0]
+        self.inputs = model.writing_inputs(batch)[0]
 
     def step(self) -> float:
         self.optimiser.zero_grad()
@@ -62,15 +62,15 @@ class TorchModel:
 class EnsembleModel:
     """Models as emt_core.training.token_repeat trains them: on the CPU one for each thread."""
 
-    def __init__(self, model: cells.GRU, batch: Sequences) -> None:
+    def __init__(self, model: TokenNetwork, batch: Sequences) -> None:
         self.model, self.batch = model, batch
         self.weights = {name: w.clone().requires_grad_() for name, w in model.weights.items()}
         self.optimiser = torch.optim.AdamW(self.weights.values(), lr=1e-3, weight_decay=0.1, fused=True)
 
     def step(self) -> float:
         self.optimiser.zero_grad()
-        model = replace(self.model, **self.weights)
-        loss = repeat.cross_entropy(cells.logits(model, cells.encode(model, self.batch), self.batch), self.batch)
+        model = self.model.with_weights(self.weights)
+        loss = cross_entropy(model.logits(model.encode(self.batch), self.batch), self.batch)
         loss.sum().backward()
         self.optimiser.step()
         return float(loss.sum().detach())
@@ -89,7 +89,7 @@ def measure(hidden: int, batch: int, repeats: int) -> list[dict]:
     generator = torch.Generator().manual_seed(0)
     problems = []
     for _ in range(CORES):
-        model = cells.gru_init(hidden, int(TASK.vocabulary), [generator])
+        model = TokenNetwork.init(GRU, int(TASK.vocabulary), hidden, [generator])
         problems.append((model, TASK.sample(batch, [generator])))
     fast = "torch" if gru.library(compiled.instruction_set()) is None else compiled.instruction_set()
     ways = {

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from gru_cpu import ROOT, TASK, EnsembleModel, TorchModel, append, compare
 
-from emt_core.networks import cells
+from emt_core.networks import GRU, TokenNetwork
 from emt_core.networks.kernels import recorded
 
 RESULTS = ROOT / "benchmarks" / "results" / "gru_gpu.csv"
@@ -34,7 +34,7 @@ class Unrecorded(EnsembleModel):
 class OneByOne:
     """torch.nn.GRU for each model of an ensemble, in turn."""
 
-    def __init__(self, model: cells.GRU, batch) -> None:
+    def __init__(self, model: TokenNetwork, batch) -> None:
         self.models = [TorchModel(model[m], batch) for m in range(model.models)]
 
     def step(self) -> float:
@@ -43,7 +43,7 @@ class OneByOne:
 
 def measure(hidden: int, models: int, batch: int, repeats: int, device: str) -> list[dict]:
     generator = torch.Generator(device).manual_seed(0)
-    model = cells.gru_init(hidden, int(TASK.vocabulary), [generator] * models)
+    model = TokenNetwork.init(GRU, int(TASK.vocabulary), hidden, [generator] * models)
     sequences = TASK.sample(batch, [generator])
     ways = {
         "torch.nn.GRU, one model at a time": OneByOne(model, sequences),

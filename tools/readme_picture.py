@@ -10,16 +10,16 @@ import torch
 
 from emt_core.analysis import spectrum
 from emt_core.book import figures
-from emt_core.networks import cells
-from emt_core.theory import circuit
+from emt_core.networks import Elman, VectorNetwork, load
 from emt_core.tasks import VariableBinding
+from emt_core.theory import circuit
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    trained, about = cells.load(ROOT / "book" / "data" / "repeat_copy.safetensors")
-    untrained = cells.init(128, 8, [torch.Generator().manual_seed(int(about["seed"]))])
+    trained, about = load(ROOT / "book" / "data" / "repeat_copy.safetensors")
+    untrained = VectorNetwork.init(Elman, 8, 128, [torch.Generator().manual_seed(int(about["seed"]))])
     theory = spectrum.eigenvalues(circuit.interaction_matrix(VariableBinding.repeat_copy(8, 8)))
     with figures.style():
         figure, axes = plt.subplots(1, 2, figsize=(9, 5))

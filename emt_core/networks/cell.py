@@ -45,7 +45,7 @@ class Ensemble(ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What else decides what the models do: fields that are no tensors."""
+        """What decides what the models do apart from their tensors."""
         return {}
 
     @property

@@ -15,8 +15,8 @@ from emt_core.support.random_streams import stream
 from emt_core.tasks.sequences import Generators, Sequences
 from emt_core.tasks.token_repeat import TokenRepeat
 
-SIZE = 1_000_000
-SEED = 99
+SIZE = 1_000_000  #: sequences in a pool
+SEED = 99  #: that draws it
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FixedPool(TokenRepeat):
         avoid: Sequences | None = None,
         length: int | None = None,
     ) -> Sequences:
-        """As :meth:`TokenRepeat.sample`; fresh ones where all are of one ``length``."""
+        """As :meth:`emt_core.tasks.token_repeat.TokenRepeat.sample`; fresh ones where all are of one ``length``."""
         if length is not None:
             return super().sample(batch, generators, avoid, length)
         generators = [generators] if isinstance(generators, torch.Generator) else generators
