@@ -8,7 +8,7 @@ what a read-out sees. A new cell is a file beside ``gru.py`` and an entry in :da
         module = torch.nn.LSTM                 torch's module with the same weights, if there is one
         init(inputs, hidden, generators)       freshly drawn, one model per generator
         hidden, inputs, state_size             N, I and n
-            step(h, x)                             x None: no input, the same as zeros
+        step(h, x)                             x None: no input, the same as zeros
 
 Optional: :meth:`Cell.scan`, where a fast kernel goes through many steps at once; it is tested against ``step``.
 """
