@@ -7,8 +7,9 @@ import torch
 from emt_core.networks.cell import Cell
 from emt_core.networks.elman import Elman
 from emt_core.networks.gru import GRU
+from emt_core.networks.lstm import LSTM
 
-CELLS: dict[str, type[Cell]] = {"elman": Elman, "gru": GRU}  #: whatever is here learns any task
+CELLS: dict[str, type[Cell]] = {"elman": Elman, "gru": GRU, "lstm": LSTM}  #: whatever is here learns any task
 
 
 def cell_named(name: str) -> type[Cell]:
