@@ -1,6 +1,6 @@
 """Compiles the fast CPU kernels when the package is installed; all else about the package is in pyproject.toml.
 
-One library per instruction set, so that the same installation runs on any machine: emt_core.networks.kernels.compiled picks. Each
+One library per instruction set, so that the same installation runs on any machine: compiled.py beside them picks. Each
 is optional: without a C++ compiler the installation goes through, and training uses torch.
 """
 

@@ -23,7 +23,7 @@ def fit(task: VariableBinding | TokenRepeat, *, cell: str | None = None, **optio
     :func:`emt_core.training.token_repeat.fit`; ``options`` are theirs.
     """
     if isinstance(task, VariableBinding):
-        return variable_binding.fit(task, cell=cell or "elman", **options)
+        return variable_binding.fit(task, cell="elman" if cell is None else cell, **options)
     if isinstance(task, TokenRepeat):
-        return token_repeat.fit(task, cell=cell or "gru", **options)
+        return token_repeat.fit(task, cell="gru" if cell is None else cell, **options)
     raise ValueError(f"task must be a VariableBinding or a TokenRepeat, got {type(task).__name__}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from emt_core.support.checks import integer
-from emt_core.support.random_streams import stream
+from emt_core.support.random_streams import seeds_of, stream
 from emt_core.support.running import one_thread_per_product, quiet
 from emt_core.tasks import TokenRepeat
 from emt_core.theory.onion import Onion, encode, peel
@@ -44,7 +44,7 @@ def fit_toy(
     place = torch.arange(task.longest)
     weigh = (float(gamma) ** (place - place[:, None]).clamp_min(0)).triu()  # layer s, as it stands where p is read
     toys = []
-    for seed in seeds:
+    for seed in seeds_of(seeds):
         generator = stream(seed, "network")
         weights = [torch.randn(s, generator=generator) * n**-0.5 for s in ((vocabulary, n), (n, vocabulary))]
         e, w, b = (x.requires_grad_() for x in (*weights, torch.zeros(vocabulary)))
@@ -64,6 +64,4 @@ def fit_toy(
         tokens, lengths = test.tokens[0], test.lengths[0]
         read = peel(onion, encode(onion, tokens, lengths), task.longest, lengths, (w.detach(), b.detach()))[0]
         toys.append((onion.embedding, w.detach(), b.detach(), (read == tokens).all(0).float().mean()))
-    if not toys:
-        raise ValueError("seeds must hold at least one seed, got none")
     return Toy(*(torch.stack(parts) for parts in zip(*toys, strict=True)))

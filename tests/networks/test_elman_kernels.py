@@ -216,6 +216,10 @@ def test_a_model_that_is_not_finite_is_left_alone(kernel):
         assert (x[3] != start).all()
 
 
+def test_the_compiled_kernel_is_the_fastest_where_there_is_one(on_each_set):
+    assert fastest("cpu", 7, 2) is native and fastest(torch.device("cpu"), 1000, 100) is native
+
+
 def test_without_the_compiled_kernel_torch_trains_and_says_so_once(monkeypatch, caplog):
     native.library.cache_clear()
     for module in (compiled, native):

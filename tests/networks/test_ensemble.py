@@ -123,6 +123,17 @@ def test_a_model_is_not_equal_to_another_kind_of_thing(kind, what):
             assert (model == other) is False and (other == model) is False
 
 
+@pytest.mark.parametrize("kind", CELLS.values(), ids=CELLS)
+def test_a_cell_that_steps_another_way_is_another(kind):
+    class Own(kind):
+        def step(self, h, x=None):
+            return 2 * h
+
+    cell = draw(kind, "alone")
+    own = Own(**cell.weights)
+    assert (own == cell) is False and (cell == own) is False and own == Own(**cell.weights)
+
+
 def test_settings_are_part_of_what_is_equal():
     cell = draw(Elman, "alone")
     linear = replace(cell, activation="identity")

@@ -210,30 +210,6 @@ def test_nothing_left_to_draw_is_an_error():
     assert (task.sample(4, generators(0), all_of(task, [1]), 2).lengths == 2).all()
 
 
-# --- sets of sequences ------------------------------------------------------------------------------------------------
-
-
-def test_mask_and_active_by_hand():
-    sequences = Sequences(
-        torch.tensor([[[1, 2, 1], [2, 0, 0]], [[2, 1, 0], [1, 1, 0]]]), torch.tensor([[2, 1, 1], [2, 2, 0]])
-    )
-    assert sequences.mask.int().tolist() == [[[1, 1, 1], [1, 0, 0]], [[1, 1, 0], [1, 1, 0]]]
-    assert sequences.active.tolist() == [[3, 1], [2, 2]]
-    some = sequences[1:]
-    assert (some.tokens.tolist(), some.lengths.tolist()) == ([[[2, 1], [0, 0]], [[1, 0], [1, 0]]], [[1, 1], [2, 0]])
-    picked = sequences[torch.tensor([0, 2])]
-    assert (picked.tokens[0].tolist(), picked.lengths[0].tolist()) == ([[1, 1], [2, 0]], [2, 1])
-    assert torch.equal(sequences.to("cpu").tokens, sequences.tokens)
-
-
-def test_one_models_sequences_serve_several():
-    sequences = TokenRepeat(4, 2, 3).sample(5, generators(0))
-    many = sequences.expand(3)
-    assert many.tokens.shape == (3, 3, 5) and many.lengths.shape == (3, 5)
-    assert all(as_tuples(many, m) == as_tuples(sequences) for m in range(3))
-    assert many.expand(3).tokens.shape == (3, 3, 5)
-
-
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
@@ -271,7 +247,37 @@ def test_wrong_arguments_are_named():
         with pytest.raises(ValueError, match=rf"^share must lie between 0 and 1, got {share}"):
             task.validation(10, share=share)
     longer = TokenRepeat(3, 1, 3).sample(4, generators(0))
-    with pytest.raises(ValueError, match=r"sequences must have L = 2 tokens, got 3"):
+    with pytest.raises(ValueError, match=r"^avoid must have L = 2 tokens, got 3$"):
         task.sample(1, generators(0), longer)
-    with pytest.raises(ValueError, match=r"sequences must have L = 2 tokens, got 3"):
+    with pytest.raises(ValueError, match=r"^sequences must have L = 2 tokens, got 3$"):
         task.contains(longer, longer)
+
+
+def test_sequences_are_checked_against_the_task():
+    task = TokenRepeat(4, 1, 3)
+    fitting = Sequences(torch.tensor([[[3, 0], [3, 0], [0, 0]]]), torch.tensor([[2, 1]]))
+    assert task.check("these", fitting) is None
+    for wrong, message in (
+        (Sequences(fitting.tokens[:, :2], fitting.lengths), "must have L = 3 tokens, got 2"),
+        (Sequences(torch.zeros(1, 4, 2).long(), fitting.lengths), "must have L = 3 tokens, got 4"),
+        (Sequences(fitting.tokens + (fitting.tokens > 0), fitting.lengths), r"must hold tokens in 0 … 3, got 4"),
+        (TokenRepeat(9, 3, 3).sample(50, generators(0, 1)), r"must hold tokens in 0 … 3, got 8"),
+    ):
+        with pytest.raises(ValueError, match=f"^these {message}$"):
+            task.check("these", wrong)
+        with pytest.raises(ValueError, match=f"^avoid {message}$"):
+            task.sample(2, generators(0, 1), wrong)
+        with pytest.raises(ValueError, match=f"^sequences {message}$"):
+            task.contains(wrong, fitting)
+        with pytest.raises(ValueError, match=f"^others {message}$"):
+            task.contains(fitting, wrong)
+    assert task.contains(fitting, fitting[:0]).tolist() == [[False, False]]
+
+
+def test_sets_for_another_number_of_models_are_refused():
+    task = TokenRepeat(4, 1, 3)
+    three, two = task.sample(5, generators(0, 1, 2)), task.sample(5, generators(3, 4))
+    for others, sequences in ((two, three), (three, two)):
+        n, got = len(sequences.tokens), len(others.tokens)
+        with pytest.raises(ValueError, match=f"^others must hold 1 or {n} models, got {got}$"):
+            task.contains(sequences, others)

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import PAPER, SHAPE_ERRORS, codes, decode, simulate
 
-from emt_core.networks import cells
-from emt_core.theory import circuit
+from emt_core.networks.exact import linear_rnn
+from emt_core.networks.vectors import elman
 from emt_core.tasks import VariableBinding
+from emt_core.theory import circuit
 
 # Contents stay of order 1 for ever (Φ copies them), so errors add up rather than grow: 200 steps of N·ε·cond(Ψ)² stay
 # below 1e-11 for N ≥ 1.5·S·D, where a Gaussian basis has a condition number of about 10.
@@ -83,11 +84,10 @@ def test_effective_interaction_is_the_papers_deletion_rule(code):
 def test_loaded_contents_evolve_as_the_task_says(orthonormal, code, seed):
     task = VariableBinding(*code)
     basis = basis_for(task, seed, orthonormal=orthonormal)
-    model = circuit.linear_rnn(task, basis)
+    model = linear_rnn(task, basis)
     x = torch.randn(basis.shape[1], 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    states, outputs = cells.rollout(
-        model, torch.empty(1, 0, 3, task.dim, dtype=torch.float64), 220, (basis @ x).T[None]
-    )
+    nothing = torch.empty(1, 0, 3, task.dim, dtype=torch.float64)
+    states, outputs = model.rollout(nothing, 220, (basis @ x).T[None])
     expected = future(task, x, 220)
     assert (outputs[0] - expected).abs().max() < EXACT
     contents = states[0, -1] @ torch.linalg.pinv(basis).T
@@ -102,8 +102,8 @@ def test_loaded_contents_of_the_papers_tasks(triple):
     task = VariableBinding(triple, 8, 8)
     basis = basis_for(task, 0)
     x = torch.randn(64, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).sign()
-    model = circuit.linear_rnn(task, basis)
-    _, outputs = cells.rollout(model, torch.empty(1, 0, 4, 8, dtype=torch.float64), 250, (basis @ x).T[None])
+    model = linear_rnn(task, basis)
+    _, outputs = model.rollout(torch.empty(1, 0, 4, 8, dtype=torch.float64), 250, (basis @ x).T[None])
     assert (outputs[0] - future(task, x, 250)).abs().max() < EXACT
 
 
@@ -112,9 +112,9 @@ def test_loaded_contents_of_the_papers_tasks(triple):
 def test_writing_through_the_inputs_leaves_the_gap(code, seed):
     task = VariableBinding(*code)
     basis = basis_for(task, seed)
-    model = circuit.linear_rnn(task, basis)
+    model = linear_rnn(task, basis)
     inputs = task.inputs(5, torch.Generator().manual_seed(seed), torch.float64)
-    states, _ = cells.rollout(model, inputs)
+    states, _ = model.rollout(inputs)
     contents = torch.linalg.pinv(basis) @ states[0, -1].T
     x = inputs[0].permute(0, 2, 1).flatten(0, 1)  # (S·D, B), oldest block first
     assert (contents - circuit.writing_matrix(task) @ x).abs().max() < EXACT
@@ -130,7 +130,7 @@ def test_written_inputs_are_solved_where_only_the_oldest_block_is_read(history, 
     shuffled = VariableBinding.random(1, dim, generator).operator  # any signed order of the oldest block
     task = VariableBinding.from_operator(torch.cat([shuffled, shuffled.new_zeros(dim, (history - 1) * dim)], dim=1))
     inputs, targets = task.sample(4, 200, generator, torch.float64)
-    _, outputs = cells.rollout(circuit.linear_rnn(task, basis_for(task, seed)), inputs, 200)
+    _, outputs = linear_rnn(task, basis_for(task, seed)).rollout(inputs, 200)
     assert (outputs[:, history:] - targets).abs().max() < EXACT
 
 
@@ -138,15 +138,15 @@ def test_written_inputs_are_solved_where_only_the_oldest_block_is_read(history, 
 def test_of_the_papers_tasks_only_repeat_copy_can_be_written(triple, solved):
     task = VariableBinding(triple, 8, 8)
     inputs, targets = task.sample(64, 200, torch.Generator().manual_seed(0), torch.float64)
-    _, outputs = cells.rollout(circuit.linear_rnn(task), inputs, 200)
+    _, outputs = linear_rnn(task).rollout(inputs, 200)
     right = ((outputs[:, 8:] * targets) > 0).double().mean()
     assert right == 1 if solved else right < 0.9
 
 
 def test_the_standard_basis_is_the_default():
     task = VariableBinding(PAPER[3], 8, 8)
-    model = circuit.linear_rnn(task)
-    assert model.activation == "identity"
+    model = linear_rnn(task)
+    assert model.cell.activation == "identity"
     assert torch.equal(model.W_hh[0], circuit.interaction_matrix(task))
     assert torch.equal(model.W_uh[0], torch.eye(64, dtype=torch.float64)[:, -8:])
 
@@ -166,13 +166,13 @@ def test_wrong_bases_are_refused():
     with pytest.raises(ValueError, match="size"):
         circuit.random_basis(3, 0, torch.Generator())
     with pytest.raises(SHAPE_ERRORS, match="basis"):
-        circuit.linear_rnn(task, torch.eye(5))
+        linear_rnn(task, torch.eye(5))
     with pytest.raises(ValueError, match=r"basis.* rank 3 of 4"):
-        circuit.linear_rnn(task, torch.eye(5)[:, [0, 1, 2, 2]])
+        linear_rnn(task, torch.eye(5)[:, [0, 1, 2, 2]])
     with pytest.raises(ValueError, match=r"basis.* rank 3 of 4"):
-        circuit.linear_rnn(task, torch.eye(3, 4))
+        linear_rnn(task, torch.eye(3, 4))
     with pytest.raises(ValueError, match="basis must be finite"):
-        circuit.linear_rnn(task, torch.full((5, 4), torch.nan))
+        linear_rnn(task, torch.full((5, 4), torch.nan))
 
 
 def least_squares_floor(task: VariableBinding, horizon: int) -> float:
@@ -209,9 +209,9 @@ def test_linear_floor_of_tasks_that_the_circuit_reads_exactly_is_zero():
 def test_an_f_below_one_half_keeps_every_sign(seed):
     """Echoes sum to less than what they lie on: signs alone a linear network can get right, on any task."""
     task = VariableBinding.random(4, 3, torch.Generator().manual_seed(seed))
-    exact = circuit.linear_rnn(task)
+    exact = linear_rnn(task)
     weak = exact.W_hh.clone()
     weak[:, -task.dim :] *= 0.45
     u, x = task.sample(32, 100, torch.Generator().manual_seed(1), torch.float64)
-    _, written = cells.rollout(cells.Elman(exact.W_uh, weak, exact.W_r, "identity"), u, 100)
+    _, written = elman(exact.W_uh, weak, exact.W_r, "identity").rollout(u, 100)
     assert bool((written[:, task.history :] * x > 0).all())

@@ -14,10 +14,10 @@ from oracles import PAPER, SHAPE_ERRORS
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm, hadamard
 
-from emt_core.networks import cells
+from emt_core.networks.exact import linear_rnn, to_rnn
+from emt_core.tasks import VariableBinding
 from emt_core.theory import circuit, gsemm
 from emt_core.theory.gsemm import GSEMM
-from emt_core.tasks import VariableBinding
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -663,21 +663,21 @@ def test_the_discrete_map_is_conjugate_to_the_rnn(seed, Nf, Nh, gain):
     Xi = Xi * (1.2 / gain / torch.linalg.matrix_norm(Xi @ (torch.eye(Nh) + Phi.T) @ Xi.T, 2)) ** 0.5
     system = GSEMM(Xi, Phi, gsemm.tanh(gain))
     # the network's tanh has gain 1: the gain of σ_f goes into its weights
-    model = gsemm.to_rnn(gain**0.5 * Xi, Phi)
+    model = to_rnn(gain**0.5 * Xi, Phi)
     h = system.sigma_f(V)[None]
     for _ in range(20):
-        V, h = gsemm.discrete_map(system, V), cells.step(model, h)
+        V, h = gsemm.discrete_map(system, V), model.step(h)
         torch.testing.assert_close(system.sigma_f(V), h[0], rtol=0, atol=1e-12)
 
 
 def test_to_rnn_by_default_writes_and_reads_memories():
     Xi, Phi = random(0, 7, 3), random(1, 3, 3)
-    model = gsemm.to_rnn(Xi, Phi)
-    assert (model.models, model.hidden, model.dim, model.activation) == (1, 7, 3, "tanh")
+    model = to_rnn(Xi, Phi)
+    assert (model.models, model.hidden, model.dim, model.cell.activation) == (1, 7, 3, "tanh")
     torch.testing.assert_close(model.W_r[0] @ model.W_uh[0], torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-13)
     assert torch.equal(model.W_uh[0], Xi)
     W_uh, W_r = random(2, 7, 2), random(3, 2, 7)
-    other = gsemm.to_rnn(Xi.float(), Phi, W_uh, W_r)
+    other = to_rnn(Xi.float(), Phi, W_uh, W_r)
     assert other.W_uh.dtype == other.W_hh.dtype == other.W_r.dtype == torch.float32
     assert torch.equal(other.W_uh[0], W_uh.float())
     assert torch.equal(other.W_r[0], W_r.float())
@@ -689,14 +689,14 @@ def test_an_interaction_comes_back_from_the_rnn(seed, Nh, more):
     # singular values in 0.5 … 2: condition at most 4, its fourth power enters
     U, _, V = torch.linalg.svd(random(seed, Nh + more, Nh), full_matrices=False)
     Xi, Phi = U * torch.linspace(0.5, 2, Nh, dtype=torch.float64) @ V, random(seed + 1, Nh, Nh)
-    stored = gsemm.from_rnn(gsemm.to_rnn(Xi, Phi).W_hh, Xi[None])
+    stored = gsemm.from_rnn(to_rnn(Xi, Phi).W_hh, Xi[None])
     torch.testing.assert_close(stored.interaction[0], Phi, rtol=0, atol=1e-10)
     assert stored.residual.item() < 1e-13
 
 
 def test_an_ensemble_is_each_model_by_itself():
     Xi, Phi = random(0, 3, 8, 4), random(1, 3, 4, 4)
-    W_hh = torch.cat([gsemm.to_rnn(x, phi).W_hh for x, phi in zip(Xi, Phi, strict=True)])
+    W_hh = torch.cat([to_rnn(x, phi).W_hh for x, phi in zip(Xi, Phi, strict=True)])
     W_hh[1] += random(2, 8, 8)
     together = gsemm.from_rnn(W_hh, Xi)
     for m in range(3):
@@ -726,15 +726,15 @@ def test_the_residual_is_the_share_that_acts_elsewhere():
 def test_the_exact_circuit_stores_its_interaction(triple):
     task = VariableBinding(triple, 8, 8)
     basis = circuit.random_basis(100, 64, torch.Generator().manual_seed(0))
-    stored = gsemm.from_rnn(circuit.linear_rnn(task, basis).W_hh, basis[None])
+    stored = gsemm.from_rnn(linear_rnn(task, basis).W_hh, basis[None])
     gram = basis.T @ basis
     got = (torch.eye(64) + stored.interaction[0].T) @ gram
     # Φ_G is exact to ε·cond(Ψ)⁴ at worst, 1e-12 for cond ≈ 10
     torch.testing.assert_close(got, circuit.interaction_matrix(task), rtol=0, atol=1e-10)
     assert stored.residual.item() < 1e-12
     # and the network made from it is the circuit
-    W_hh = gsemm.to_rnn(basis, stored.interaction[0]).W_hh
-    torch.testing.assert_close(W_hh, circuit.linear_rnn(task, basis).W_hh, rtol=0, atol=1e-10)
+    W_hh = to_rnn(basis, stored.interaction[0]).W_hh
+    torch.testing.assert_close(W_hh, linear_rnn(task, basis).W_hh, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(("N", "K"), [(5, 3), (2, 3)], ids=["repeated", "too-many"])
@@ -822,8 +822,8 @@ def test_wrong_counts_are_named(name, call):
         ("times", lambda s: gsemm.simulate(s, torch.ones(3, 4), grid(1.0, 2)[None])),
         ("V_d", lambda s: gsemm.simulate(s, torch.ones(3, 4), grid(1.0, 2), V_d=torch.ones(2, 4))),
         ("V_h", lambda s: gsemm.simulate(s, torch.ones(3, 4), grid(1.0, 2), V_h=torch.ones(2, 2))),
-        ("Phi_G", lambda s: gsemm.to_rnn(torch.ones(4, 2), torch.eye(3))),
-        ("W_r", lambda s: gsemm.to_rnn(torch.eye(4, 2), torch.eye(2), W_uh=torch.ones(4, 3))),
+        ("Phi_G", lambda s: to_rnn(torch.ones(4, 2), torch.eye(3))),
+        ("W_r", lambda s: to_rnn(torch.eye(4, 2), torch.eye(2), W_uh=torch.ones(4, 3))),
         ("W_hh", lambda s: gsemm.from_rnn(torch.ones(1, 4, 3), torch.eye(4, 2)[None])),
     ],
 )

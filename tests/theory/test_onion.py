@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from oracles import SHAPE_ERRORS, same_bits
 
 from emt_core.theory import onion
-from emt_core.theory.onion import decode, encode, exact_gamma_bound, fit_toy, FORMATS, hand_built, layer_bound, Onion, peel
+from emt_core.theory.onion import FORMATS, Onion, decode, encode, exact_gamma_bound, hand_built, layer_bound, peel
+from emt_core.training.onion_toy import fit_toy
 
 HAND_BUILT = [("grid", 4, 2), ("grid", 7, 2), ("circle", 3, 2), ("circle", 5, 2), ("one-hot", 4, 5), ("random", 5, 3)]
 each_kind = pytest.mark.parametrize(("kind", "vocabulary", "dim"), HAND_BUILT, ids=lambda x: str(x))
