@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Inexact, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -27,10 +27,12 @@ class SpectralMatch:
     counts: Int[Tensor, "... 2"]
 
 
-def eigenvalues(matrix: Float[Tensor, "... N N"]) -> Complex[Tensor, "... N"]:
-    """Eigenvalues in complex128, whatever the dtype of ``matrix``; NaN for a matrix that is not finite."""
+def eigenvalues(matrix: Inexact[Tensor, "... N N"]) -> Complex[Tensor, "... N"]:
+    """Eigenvalues in complex128, whatever the dtype of ``matrix``, real or complex; NaN for a matrix that is not
+    finite."""
     finite = matrix.isfinite().all(-1).all(-1)
-    values = torch.linalg.eigvals(torch.where(finite[..., None, None], matrix, 0.0).double().cpu())
+    wide = matrix.to(torch.complex128 if matrix.is_complex() else torch.float64)
+    values = torch.linalg.eigvals(torch.where(finite[..., None, None], wide, 0.0).cpu())
     values[~finite.cpu()] = complex(float("nan"), float("nan"))
     return values
 
@@ -71,8 +73,8 @@ def _same_length(learned: np.ndarray, theory: np.ndarray) -> None:
 
 
 def spectral_error(
-    learned: Float[Tensor, "*#batch N N"],
-    theory: Float[Tensor, "*#batch K K"],
+    learned: Inexact[Tensor, "*#batch N N"],
+    theory: Inexact[Tensor, "*#batch K K"],
     threshold: float | int = 0.9,
     matching: str = "optimal",
 ) -> SpectralMatch:
@@ -80,12 +82,14 @@ def spectral_error(
     (the effective Φ; one for all, or one each).
 
     Symmetric in the two, and exactly zero between a matrix and itself, with ``matching="optimal"``; ``"greedy"`` is the
-    paper's variant. Two spectra that both have no eigenvalue above the threshold match with error 0.
+    paper's variant. Two spectra that both have no eigenvalue above the threshold match with error 0. The threshold is
+    positive: an eigenvalue that is zero is computed as a rounding residue with an argument of its own, and where k of
+    them share one eigenvector, as for entries of Φ off every cycle, that residue may be as large as ε^(1/k).
     """
     if matching not in ("optimal", "greedy"):
         raise ValueError(f"matching must be 'optimal' or 'greedy', got {matching!r}")
-    if not threshold >= 0:
-        raise ValueError(f"threshold must be at least 0, got {threshold}")
+    if not threshold > 0:
+        raise ValueError(f"threshold must be positive, got {threshold}")
     match = match_optimal if matching == "optimal" else match_greedy
     for name, matrices in (("learned", learned), ("theory", theory)):
         if matrices.ndim < 2 or matrices.shape[-1] != matrices.shape[-2]:

@@ -7,140 +7,132 @@ import argparse
 import inspect
 import math
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emt_core import experiments
 from emt_core.experiments.jobs import FolderInUse
+from emt_core.experiments.shipping import COMMANDS
 from emt_core.experiments.table import CUDA_GROUP, Swept
 from emt_core.networks import CELLS
+from emt_core.support.files import write_text
 from emt_core.support.random_streams import LIMIT
 from emt_core.tasks import PAPER_TRIPLES
 
-EXPERIMENTS = {
-    name.replace("_", "-"): getattr(experiments, name)
-    for name in (
-        "onion_gru", "onion_interventions", "onion_probes",
-    )
-}  # fmt: skip
+PROGRAM = "python -m emt_core.experiments"
+EXPERIMENTS = {name.replace("_", "-"): getattr(experiments, name) for name in experiments.SWEEPS}
 
 
-def refuse(expected: str, text: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+def reader(expected: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A type for argparse, whose errors say what is expected and what was got."""
 
-
-def numbers(kind: type, least: int, most: float = math.inf) -> Callable[[str], list]:
-    """A reader of comma-separated numbers within bounds."""
-    bounds = f"of at least {least}" if most == math.inf else f"in {least} … {most}"
-    expected = f"comma-separated {'integers' if kind is int else 'numbers'} {bounds}"
-
-    def read(text: str) -> list:
+    def read(text: str) -> Any:
         try:
-            values = [kind(part) for part in text.split(",") if part]
+            return convert(text)
         except ValueError:
-            raise refuse(expected, text) from None
-        if not values or any(not least <= v <= most or v == math.inf for v in values):
-            raise refuse(expected, text)
-        return values
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}") from None
 
     return read
 
 
-def seeds(text: str) -> list[int]:
-    """``20`` is 0 … 19, ``3:8`` is 3 … 7, ``3,5,7`` is these."""
-    expected = "a number of seeds, first:end, or seeds with commas"
-    first, colon, last = text.partition(":")
-    try:
-        if not colon and "," in text:
-            found = [int(part) for part in text.split(",") if part]
-        else:
-            found = list(range(int(first), int(last)) if colon else range(int(text)))
-    except ValueError:
-        raise refuse(expected, text) from None
-    if not found or min(found) < 0 or max(found) >= LIMIT:
-        raise refuse(expected, text)
-    return found
+def within(values: list, least: float | int, most: float | int = math.inf) -> list:
+    if not values or any(not least <= value <= most or value == math.inf for value in values):
+        raise ValueError
+    return values
+
+
+def parts(text: str, kind: Callable = str) -> list:
+    return [kind(part) for part in text.split(",") if part]
+
+
+def numbers(kind: type, least: int, most: float | int = math.inf) -> Callable[[str], list]:
+    bounds = f"of at least {least}" if most == math.inf else f"in {least} … {most}"
+    expected = f"comma-separated {'integers' if kind is int else 'numbers'} {bounds}"
+    return reader(expected, lambda text: within(parts(text, kind), least, most))
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """A reader of an integer."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise refuse(f"an integer of at least {least}", text)
-        return int(text)
-
-    return read
+    return reader(f"an integer of at least {least}", lambda text: within([int(text)], least)[0])
 
 
-def some_of(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """A reader of comma-separated names."""
+def some_of(names: Collection[str]) -> Callable[[str], list[str]]:
+    def chosen(text: str) -> list[str]:
+        if not parts(text) or not set(parts(text)) <= set(names):
+            raise ValueError
+        return parts(text)
 
-    def read(text: str) -> list[str]:
-        chosen = [part for part in text.split(",") if part]
-        if not chosen or not set(chosen) <= set(names):
-            raise refuse(f"some of {','.join(names)}", text)
-        return chosen
-
-    return read
+    return reader(f"some of {','.join(names)}", chosen)
 
 
-def one_of(names: Iterable[str]) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in names:
-            raise refuse(f"one of {','.join(names)}", text)
-        return text
-
-    return read
+def seeds_in(text: str) -> list[int]:
+    """``20`` is 0 … 19, ``3:8`` is 3 … 7, ``3,5,7`` is these."""
+    first, colon, last = text.partition(":")
+    several = parts(text, int) if not colon and "," in text else None
+    return within(several or list(range(int(first), int(last)) if colon else range(int(text))), 0, LIMIT - 1)
 
 
-# name: how its text is read (None: as one or some of the default's names), and what it is
+def cell_in(text: str) -> str:
+    if text not in CELLS:
+        raise ValueError
+    return text
+
+
+SEEDS = reader("a number of seeds, first:end, or seeds with commas", seeds_in)
+# how an option's text is read (None: as some of its default's names), and what it is
 OPTIONS: dict[str, tuple[Callable | None, str]] = {
     "out": (Path, "folder for the table and all that a resumption needs"),
-    "device": (str, "cpu or cuda"),
-    "workers": (at_least(1), "processes (default: one per core; with cuda, 1)"),
-    "group": (at_least(1), f"lines of the table per job (default: 1; with cuda, {CUDA_GROUP})"),
-    "scheduler": (str, "a Dask scheduler, tcp://…: its workers do the jobs (default: this machine)"),
-    "checkpoint_every": (at_least(1), "steps"),
-    "weights": (None, "also save every network's weights in DIR/weights"),
-    "cell": (one_of(CELLS), "of the networks"),
+    "grus": (Path, "the folder that onion-gru wrote"),
     "tasks": (numbers(int, 0, len(PAPER_TRIPLES) - 1), "places in PAPER_TRIPLES"),
     "hidden": (numbers(int, 1), "units"),
     "l2": (numbers(float, 0), "L2 penalties"),
     "threshold": (numbers(float, 0), "of the curriculum"),
-    "seeds": (seeds, "20: 0 … 19; 3:8: 3 … 7; or 3,5,7"),
-    "steps": (at_least(1), "of training, at most"),
     "variants": (None, "how they write"),
     "kinds": (None, "what is learned"),
+    "seeds": (SEEDS, "20: 0 … 19; 3:8: 3 … 7; or 3,5,7"),
+    "cell": (reader(f"one of {','.join(CELLS)}", cell_in), "of the networks"),
+    "steps": (at_least(1), "of training, at most"),
     "patience": (at_least(0), "looks without a gain until a run stops, 0: never"),
-    "grus": (Path, "the folder that onion-gru wrote"),
     "gru_steps": (at_least(1), "what --steps was for onion-gru"),
     "gru_patience": (at_least(0), "what --patience was"),
+    "weights": (None, "also save every network's weights in DIR/weights"),
+    "checkpoint_every": (at_least(1), "steps"),
+    "device": (str, "cpu or cuda"),
+    "group": (at_least(1), f"lines of the table per job (default: 1; with cuda, {CUDA_GROUP})"),
+    "workers": (at_least(1), "processes (default: one per core; with cuda, 1)"),
+    "scheduler": (str, "a Dask scheduler, tcp://…: its workers do the jobs (default: this machine)"),
 }
 
 
 def add_options(parser: argparse.ArgumentParser, function: Callable) -> None:
     """An option for every argument of ``function`` that has a meaning here."""
     parameters = inspect.signature(function).parameters
-    for name in [name for name in parameters if name in OPTIONS]:
-        (read, meaning), default = OPTIONS[name], parameters[name].default
-        option: dict[str, Any] = {"dest": name, "default": default, "type": read, "help": meaning}
+    for name, (read, meaning) in OPTIONS.items():
+        option, default = f"--{name.replace('_', '-')}", parameters[name].default if name in parameters else ...
         if default is inspect.Parameter.empty:
-            option |= {"required": True, "metavar": "DIR"}
-        elif isinstance(default, bool):
-            option = {"dest": name, "action": "store_true", "help": meaning}
-        else:
-            option["type"] = read or some_of(default)
-            if default is None:  # a recipe has it
-                of, _, what = name.rpartition("_")
-                default = getattr(getattr(parameters.get(f"{of}_recipe".lstrip("_")), "default", None), what, None)
-            if default is not None:
-                option["help"] += f" (default: {shown(default)})"
-            option["metavar"] = name.upper()
-        parser.add_argument(f"--{name.replace('_', '-')}", **option)
+            parser.add_argument(option, type=read or str, required=True, help=meaning)
+        elif default is False:
+            parser.add_argument(option, action="store_true", help=meaning)
+        elif default is not ...:
+            usual = of_recipe(name, parameters) if default is None else default
+            text = meaning if usual is None else f"{meaning} (default: {shown(usual)})"
+            parser.add_argument(option, type=read or some_of(default), default=default, help=text)
+
+
+def of_recipe(name: str, parameters: Mapping[str, inspect.Parameter]) -> Any:
+    """What an argument that is not given is in the recipe: ``gru_steps`` is ``steps`` of ``gru_recipe``."""
+    of, _, what = name.rpartition("_")
+    recipe = parameters.get(f"{of}_recipe" if of else "recipe")
+    return None if recipe is None else getattr(recipe.default, what, None)
+
+
+def said(function: Callable) -> str:
+    """What its docstring says of it, without marks and without its options."""
+    text = " ".join((inspect.getdoc(function) or "").partition("``options``")[0].split())
+    return re.sub(r":\w+:`(?:[\w.]*\.)?(\w+)`|``", lambda match: (match[1] or "").replace("_", "-"), text)
 
 
 def shown(default: Any) -> str:
@@ -152,43 +144,61 @@ def shown(default: Any) -> str:
     return str(default)
 
 
-def report(swept: Swept, out: Path) -> int:
-    """Say on stdout and stderr what became of a sweep; its exit status."""
-    for key, message in swept.failed.items():
-        print(f"failed: {key}: {message}", file=sys.stderr)
-    counts = f"{len(swept.missing)} missing, {len(swept.failed)} jobs failed"
-    print(f"{len(swept.rows)} rows in {out / 'table.csv'}, {counts}")
-    if swept.interrupted:
-        print("interrupted, nothing is lost: the same command goes on from here", file=sys.stderr)
-        return 130
-    return 1 if swept.failed else 0
-
-
-def run_command(function: Callable, options: dict) -> int:
-    """Call a sweep with its options from the command line; errors and Ctrl-C become messages and an exit status."""
+def run_command(function: Callable, options: dict, command: str = "") -> int:
+    """Call a sweep with its options from the command line, and say what became of it; errors and Ctrl-C become messages
+    and an exit status."""
     try:
-        return report(function(**options), options["out"])
+        swept: Swept = function(**options)
+        if command:
+            note(options["out"] / COMMANDS, command)
     except KeyboardInterrupt:  # the second one, or before anything ran; workers notice by themselves that we are gone
         print("interrupted: ended without waiting for the workers", file=sys.stderr, flush=True)
         os._exit(130)
     except (OSError, ValueError, ImportError, FolderInUse) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    for key, message in swept.failed.items():
+        print(f"failed: {key}: {message}", file=sys.stderr)
+    counts = f"{len(swept.missing)} missing, {len(swept.failed)} jobs failed"
+    print(f"{len(swept.rows)} rows in {options['out'] / 'table.csv'}, {counts}")
+    if swept.interrupted:
+        print("interrupted, nothing is lost: the same command goes on from here", file=sys.stderr)
+        return 130
+    return 1 if swept.failed else 0
+
+
+def note(path: Path, command: str) -> None:
+    """Once, what was run in a folder: what is shipped of it says so."""
+    known = path.read_text(encoding="utf8").splitlines() if path.exists() else []
+    if command not in known and path.parent.exists():
+        write_text("".join(f"{line}\n" for line in [*known, command]), path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 0, 1 for failures, 2 for wrong arguments, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m emt_core.experiments", description=experiments.__doc__.splitlines()[0]
-    )
-    commands = parser.add_subparsers(required=True, metavar="EXPERIMENT")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=(experiments.__doc__ or "").partition(":")[0])
+    commands = parser.add_subparsers(required=True, metavar="EXPERIMENT", dest="experiment")
     for name, function in EXPERIMENTS.items():
-        text = (inspect.getdoc(function) or "").partition("\n\n")[0]
-        one = commands.add_parser(name, help=text.partition(".")[0], description=text)
-        add_options(one, function)
-        one.set_defaults(function=function)
+        text = said(function)
+        add_options(commands.add_parser(name, help=text.partition(". ")[0], description=text), function)
+    text = "copy what the book ships of a finished folder"
+    ship = commands.add_parser("ship", help=text, description=text)
+    ship.add_argument("folder", type=Path)
+    ship.add_argument("--out", type=Path, default=Path("book/data"), help="(default: book/data)")
+    for name in ("experiment", "command"):
+        ship.add_argument(f"--{name}", dest=f"of_{name}", default="", help="where the folder does not say it")
     options = vars(parser.parse_args(arguments))
-    return run_command(options.pop("function"), options)
+    experiment = options.pop("experiment")
+    if experiment != "ship":
+        return run_command(EXPERIMENTS[experiment], options, shlex.join([*PROGRAM.split(), *arguments]))
+    try:
+        of = {name: options[f"of_{name}"] for name in ("experiment", "command")}
+        print(*experiments.ship(options["folder"], options["out"], **of), sep="\n")
+        return 0
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -86,8 +87,8 @@ def run(
     ``held``: the caller is within :func:`exclusive` of ``out``.
 
     A job whose worker is lost starts again from its checkpoint, in a new pool of processes if need be; when workers die
-    three times without any job getting on, those that are left have failed. After Ctrl-C or SIGTERM the jobs write their
-    checkpoints and the outcome is ``interrupted``; a second Ctrl-C raises KeyboardInterrupt at once.
+    three times without any job getting on, those that are left have failed. After Ctrl-C or SIGTERM the jobs write
+    their checkpoints and the outcome is ``interrupted``; a second Ctrl-C raises KeyboardInterrupt at once.
 
     Raises:
         FolderInUse: another process is running jobs in ``out``.
@@ -140,7 +141,8 @@ class _Runner:
     def run(self, start: Callable, renewable: bool, asked: threading.Event, bar: tqdm) -> None:
         """Until nothing is left to do, or someone asks to stop; no job is running any more then."""
         futures: dict[Future, Job] = {}
-        pool, looked, stop = None, time.monotonic(), self.out / "stop"
+        pool: Executor | None = None
+        looked, stop = time.monotonic(), self.out / "stop"
         try:
             while self.todo:
                 self.interrupted |= asked.is_set() or stop.exists()
@@ -157,7 +159,7 @@ class _Runner:
                             futures[pool.submit(work, job, self.out)] = job
                 wait_for(futures, timeout=POLL, return_when=FIRST_COMPLETED)
                 lost = self._collect(futures)
-                if lost:  # with their worker, while the pool goes on
+                if lost and pool is not None:  # with their worker, while the pool goes on
                     self._count_a_loss()
                     futures |= {pool.submit(work, job, self.out): job for job in lost if job.key in self.todo}
                 if time.monotonic() - looked > 1 or not self.todo:
@@ -261,7 +263,8 @@ def _pools(executor: Executor | None, workers: int | None, scheduler: str | None
 def _interrupts() -> Iterator[threading.Event]:
     """Ctrl-C and SIGTERM set the event; the next one of them strikes as ever. A program with a handler of its own
     keeps it, and threads other than the main one get no signals at all."""
-    asked, usual = threading.Event(), {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    asked = threading.Event()
+    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
     def handler(number: int, frame) -> None:
         for each in mine:

@@ -1,4 +1,4 @@
-"""What all sweeps have in common: the lines of a grid, those of them that are still to do, and the table of the rest."""
+"""What all sweeps have in common: the lines of a grid, which of them are still to do, and the table of the others."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from emt_core.experiments import jobs
-from emt_core.experiments.provenance import as_csv
+from emt_core.experiments.provenance import as_csv, made_by
 from emt_core.support.checks import Self, device_of, integer
 from emt_core.support.files import write_text
+from emt_core.support.running import one_thread_per_product
 from emt_core.training.engine import steps_done
 
+L = TypeVar("L", bound="Line")
 CUDA_GROUP = 512  # models in one product, at most
 TABLE_EVERY = 2.0  # seconds between two versions of the table while the sweep runs
 
@@ -35,7 +37,8 @@ class Line(ABC):
     """
 
     seed: int
-    length = "steps"  # the field that says how long to go on at most: whoever went on for less can go on from there
+    length = "steps"  # the field that says how long to go on at most
+    extends = True  # whether the checkpoint of a shorter one serves
 
     @property
     @abstractmethod
@@ -93,18 +96,6 @@ def _digest(values: object) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def set_aside_if_damaged(checkpoint: Path) -> None:
-    """A checkpoint that cannot be read is renamed, and its job starts again; one of another run stays, for an error."""
-    if not checkpoint.exists():
-        return
-    checkpoint.open("rb").close()  # what may not be read is no damage: OSError with the path
-    try:
-        with safe_open(checkpoint, framework="pt"):
-            pass
-    except SafetensorError as error:
-        jobs.set_aside(checkpoint, error)
-
-
 @dataclass(frozen=True)
 class Swept:
     """``rows`` of the table, those of the grid first and in its order; ``missing`` lines of the grid have none, for
@@ -120,7 +111,7 @@ def drive(
     kind: type[Line],
     lines: Iterable[Line],
     out: str | Path,
-    function: Callable,
+    measure: Callable,
     arguments: tuple = (),
     files: bool = True,
     *,
@@ -134,8 +125,8 @@ def drive(
     """Do the lines, all of one ``kind``, that ``out`` has no row of yet, and write ``out/table.csv``.
 
     Args:
-        function: ``function(place, lines, device, *arguments)`` returns a row for each of some lines that are alike, or
-            None if it was stopped; with ``files`` it also saves theirs.
+        measure: ``measure(place, lines, device, *arguments)`` trains some lines that are alike, and returns for each
+            the columns that follow its own, or None if it was stopped; with ``files`` it also saves theirs.
         device: ``"cpu"`` or a CUDA device, for lines that are still to be done.
         group: how many lines to do in one job, with one checkpoint. Default: 1 on the CPU, where a model is the same in
             every group, so that its checkpoint serves any grid; on CUDA, up to 512.
@@ -158,7 +149,8 @@ def drive(
         size, wanted = sum(getattr(line, line.length) for line in part), part if files else []
         saved = tuple(name for line in wanted for name in line.files(line.key))
         key = group_key(part, device)
-        return jobs.Job(key, function, (tuple(part), device, *arguments), size, steps_done, saved, longer=True)
+        given = (measure, tuple(part), device, arguments)
+        return jobs.Job(key, _measured, given, size, steps_done, saved, part[0].extends)
 
     with jobs.exclusive(out):
         table = Table(out, kind, lines)
@@ -175,6 +167,30 @@ def drive(
     return Swept(table.ordered(), missing, outcome.failed, outcome.interrupted)
 
 
+def _measured(
+    place: jobs.Place, measure: Callable, lines: tuple[Line, ...], device: str, arguments: tuple
+) -> list[dict] | None:
+    """One job: whole rows of some lines. A damaged checkpoint is set aside; one of other settings is an error."""
+    if place.checkpoint.exists():
+        place.checkpoint.open("rb").close()  # what may not be read is no damage: OSError with the path
+        try:
+            with safe_open(place.checkpoint, framework="pt"):
+                pass
+        except SafetensorError as error:
+            jobs.set_aside(place.checkpoint, error)
+    with one_thread_per_product():  # one job per core; and bits must not depend on how many cores there are
+        found = measure(place, lines, device, *arguments)
+    if found is None:
+        return None
+    last = {"seconds": place.seconds() / len(lines)} | made_by(device)
+    return [line.columns() | row | last | {"key": line.key} for line, row in zip(lines, found, strict=True)]
+
+
+def about(line: Line, device: str, **more: object) -> dict[str, str]:
+    """What a file of weights says of itself."""
+    return {name: str(value) for name, value in (line.columns() | made_by(device) | more).items()}
+
+
 def _groups(lines: list[Line], done: set[Line], size: int) -> Iterator[list[Line]]:
     """Lines to do together, without those that are done. Groups are cut from the whole grid, so that they are the same,
     and their checkpoints serve, when others have been finished in between."""
@@ -187,12 +203,12 @@ def _groups(lines: list[Line], done: set[Line], size: int) -> Iterator[list[Line
     return iter(sorted(filter(None, left), key=lambda part: part[0].seed))
 
 
-class Table:
+class Table(Generic[L]):
     """The rows of a folder, by line, and the file that shows them. Any version may have written them."""
 
-    def __init__(self, out: Path, kind: type[Line], lines: Sequence[Line] = ()):
+    def __init__(self, out: Path, kind: type[L], lines: Sequence[L] = ()):
         self.out, self.kind, self.lines = out, kind, lines
-        self.rows: dict[Line, dict] = {}
+        self.rows: dict[L, dict] = {}
         self.written = 0.0
         found = jobs.results(out)
         latest_last = sorted(found, key=lambda key: (out / "rows" / f"{key}.json").stat().st_mtime_ns)
@@ -211,7 +227,7 @@ class Table:
         if time.monotonic() - self.written > TABLE_EVERY:
             self.write()
 
-    def has_files(self, line: Line) -> bool:
+    def has_files(self, line: L) -> bool:
         names = line.files(self.rows[line].get("key", line.key))
         return all((self.out / name).exists() for name in names)
 

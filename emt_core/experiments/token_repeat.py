@@ -6,20 +6,19 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from emt_core.analysis import edits, layers, probes
 from emt_core.experiments import jobs
-from emt_core.experiments.provenance import made_by, number
-from emt_core.experiments.table import Line, Swept, Table, drive, set_aside_if_damaged, takes, weights_file
+from emt_core.experiments.provenance import number
+from emt_core.experiments.table import Line, Swept, Table, about, drive, takes, weights_file
 from emt_core.networks import GRU, TokenNetwork, cell_named, load, save
 from emt_core.support.checks import integer
-from emt_core.support.files import read_safetensors, write_safetensors
+from emt_core.support.files import write_safetensors
 from emt_core.support.random_streams import seeds_of, stream
-from emt_core.support.running import one_thread_per_product
 from emt_core.tasks import Sequences, TokenRepeat
 from emt_core.tasks.fixed_pool import FixedPool
 from emt_core.training import token_repeat
@@ -32,17 +31,14 @@ SEEN = 1000  # random sequences on which a network's states are described
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repeater(Line):
-    """A network: its cell, its size, its task and its recipe."""
+class Learned(Line):
+    """What a network and a study of it have in common: the network's cell, size, variant and seed, and how long and how
+    it was learned."""
 
     hidden: int
     autoregressive: bool
     seed: int
-    vocabulary: int = 30
-    shortest: int = 2
-    longest: int = 9
-    repeats: bool = True
-    sequences: str = "fresh"
+    cell: str = "gru"
     most_steps: int = 40_000
     lr: float | int = 1e-3
     decay: float | int = 0.1
@@ -51,25 +47,16 @@ class Repeater(Line):
     patience: int = 10
     tolerance: float | int = 0.002
     least: int = 15_000
-    cell: str = "gru"
 
     length = "most_steps"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", integer("hidden", self.hidden, 1))
-        object.__setattr__(self, "seed", seeds_of([self.seed], "seed")[0])
+        plain = {"hidden": integer("hidden", self.hidden, 1), "seed": seeds_of([self.seed], "seed")[0]}
         if not isinstance(self.autoregressive, bool):
             raise ValueError(f"autoregressive must be True or False, got {self.autoregressive!r}")
-        if self.sequences not in SEQUENCES:
-            raise ValueError(f"sequences must be one of {SEQUENCES}, got {self.sequences!r}")
         cell_named(self.cell)
-        for name, value in (_task_columns(self.task) | _recipe_columns(self.recipe)).items():  # checked and plain now
+        for name, value in (plain | _columns(self.recipe)).items():  # checked and plain numbers there
             object.__setattr__(self, name, value)
-
-    @property
-    def task(self) -> TokenRepeat:
-        numbers = (self.vocabulary, self.shortest, self.longest, self.repeats)
-        return TokenRepeat(*numbers) if self.sequences == "fresh" else FixedPool(*numbers, self.sequences == "distinct")
 
     @property
     def recipe(self) -> Recipe:
@@ -82,7 +69,30 @@ class Repeater(Line):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study(Repeater):
+class Repeater(Learned):
+    """A network, with its task."""
+
+    vocabulary: int = 30
+    shortest: int = 2
+    longest: int = 9
+    repeats: bool = True
+    sequences: str = "fresh"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sequences not in SEQUENCES:
+            raise ValueError(f"sequences must be one of {SEQUENCES}, got {self.sequences!r}")
+        for name, value in _task_columns(self.task).items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def task(self) -> TokenRepeat:
+        numbers = (self.vocabulary, self.shortest, self.longest, self.repeats)
+        return TokenRepeat(*numbers) if self.sequences == "fresh" else FixedPool(*numbers, self.sequences == "distinct")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Learned):
     """What is learned on the network, mostly a GRU, whose row has the key ``gru``; it shares the network's seed."""
 
     most_steps: int = 60_000
@@ -90,9 +100,25 @@ class Study(Repeater):
     least: int = 10_000
     gru: str
 
+    what = ""  # the column of its kind
+    kinds: ClassVar[Sequence[str]] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind not in self.kinds:
+            raise ValueError(f"kind must be one of {self.kinds}, got {self.kind!r}")
+
+    @property
+    def kind(self) -> str:
+        return getattr(self, self.what)
+
     @property
     def alike(self) -> Study:
         return replace(self, seed=0, gru="")
+
+    @property
+    def label(self) -> str:
+        return f"{self.what}-{self.kind.replace(' ', '-')}-{super().label}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,16 +126,7 @@ class Edit(Study):
     """An edit, of a kind of :mod:`emt_core.analysis.edits`."""
 
     intervention: str
-
-    what = "intervention"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_kind(self.intervention, edits.KINDS)
-
-    @property
-    def label(self) -> str:
-        return f"intervention-{self.intervention}-{super().label}"
+    what, kinds = "intervention", edits.KINDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,21 +134,7 @@ class Probe(Study):
     """A probe, of a kind of :mod:`emt_core.analysis.probes`."""
 
     probe: str
-
-    what = "probe"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_kind(self.probe, probes.KINDS)
-
-    @property
-    def label(self) -> str:
-        return f"probe-{self.probe.replace(' ', '-')}-{super().label}"
-
-
-def _check_kind(kind: str, kinds: Sequence[str]) -> None:
-    if kind not in kinds:
-        raise ValueError(f"kind must be one of {kinds}, got {kind!r}")
+    what, kinds = "probe", probes.KINDS
 
 
 def _task_columns(task: TokenRepeat) -> dict[str, Any]:
@@ -140,7 +143,7 @@ def _task_columns(task: TokenRepeat) -> dict[str, Any]:
     return columns | {"sequences": SEQUENCES[0 if distinct is None else 1 + distinct]}
 
 
-def _recipe_columns(recipe: Recipe) -> dict[str, Any]:
+def _columns(recipe: Recipe) -> dict[str, Any]:
     return {"most_steps" if name == "steps" else name: value for name, value in asdict(recipe).items()}
 
 
@@ -148,54 +151,45 @@ def _recipe_columns(recipe: Recipe) -> dict[str, Any]:
 
 
 def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[dict] | None:
-    """Train networks that differ in their seed alone, and save them; a row for each, or None if stopped."""
+    """Train networks that differ in their seed alone, and save them; what is measured of each, None if stopped."""
     first = lines[0]
-    with one_thread_per_product():  # one job per core; and bits must not depend on how many cores there are
-        set_aside_if_damaged(place.checkpoint)
-        run = token_repeat.fit(
-            first.task, cell=first.cell, hidden=first.hidden, seeds=[line.seed for line in lines],
-            autoregressive=first.autoregressive, recipe=first.recipe, device=device, checkpoint=place.checkpoint,
-            stop=place.stop, progress=False,
-        )  # fmt: skip
-        if place.stop.is_set():
-            return None
-        validation = first.task.validation().to(device)
-        found = _scores(repeats(run.model, validation), validation, run.training)
-        rows = _rows(place, lines, device, found, _layers(run.model, first.task))
-        for m, row in enumerate(rows):
-            about = lines[m].columns() | made_by(device) | {"exact": row["exact"]}
-            save(run.model[m], place.folder / weights_file(row["key"]), {k: str(v) for k, v in about.items()})
-        return rows
+    run = token_repeat.fit(
+        first.task, cell=first.cell, hidden=first.hidden, seeds=[line.seed for line in lines],
+        autoregressive=first.autoregressive, recipe=first.recipe, device=device, checkpoint=place.checkpoint,
+        stop=place.stop, progress=False,
+    )  # fmt: skip
+    if place.stop.is_set():
+        return None
+    validation = first.task.validation().to(device)
+    found = _scores(repeats(run.model, validation), validation, run.training)
+    rows = [row | more for row, more in zip(found, _layers(run.model, first.task), strict=True)]
+    for m, line in enumerate(lines):
+        save(run.model[m], place.folder / weights_file(line.key), about(line, device, exact=rows[m]["exact"]))
+    return rows
 
 
-def learn(place: jobs.Place, lines: tuple[Study, ...], device: str, networks: Path) -> list[dict] | None:
-    """Learn the same on networks that differ in their seed alone, and save it; a row for each, or None if stopped.
-    ``networks`` is the folder of the sweep that trained them."""
-    first = lines[0]
-    with one_thread_per_product():
-        set_aside_if_damaged(place.checkpoint)
-        every = [_load(networks, line.gru) for line in lines]
-        together = {name: torch.cat([one.weights[name] for one in every]) for name in every[0].weights}
-        model = every[0].with_weights(together).to(device)
-        options = dict(
-            seeds=[line.seed for line in lines], recipe=first.recipe, checkpoint=place.checkpoint, stop=place.stop,
-            progress=False,
-        )  # fmt: skip
-        if isinstance(first, Edit):
-            edit = edits.fit(first.intervention, model, first.task, **options)
-            run, right, of = edit.training, edit.right, edit.case.original
-        else:
-            probe = probes.fit(first.probe, model, first.task, **options)  # type: ignore[attr-defined]
-            run, right, of = probe.training, probe.right, probe.of
-        if place.stop.is_set():
-            return None
-        more = _controls(model, edit) if isinstance(first, Edit) else [{} for _ in lines]
-        rows = _rows(place, lines, device, _scores(right, of, run), more)
-        for m, row in enumerate(rows):
-            about = {k: str(v) for k, v in (lines[m].columns() | made_by(device)).items()}
-            one = {name: w[m : m + 1] for name, w in run.weights.items()}
-            write_safetensors(one, place.folder / weights_file(row["key"]), about)
-        return rows
+def learn(
+    place: jobs.Place, lines: tuple[Study, ...], device: str, networks: Path, task: TokenRepeat
+) -> list[dict] | None:
+    """Learn the same on networks that differ in their seed alone, and save it; what is measured of each, None if
+    stopped. ``networks`` is the folder of the sweep that trained them, ``task`` what they do."""
+    first, every = lines[0], [_load(networks, line.gru) for line in lines]
+    together = {name: torch.cat([one.weights[name] for one in every]) for name in every[0].weights}
+    model = every[0].with_weights(together).to(device)
+    options: dict[str, Any] = {"seeds": [line.seed for line in lines], "recipe": first.recipe, "progress": False}
+    options |= {"checkpoint": place.checkpoint, "stop": place.stop}
+    run = (edits.fit if isinstance(first, Edit) else probes.fit)(first.kind, model, task, **options)
+    if place.stop.is_set():
+        return None
+    if isinstance(run, edits.LearnedEdit):
+        scores = _scores(run.right, run.case.original, run.training)
+        rows = [row | more for row, more in zip(scores, _controls(model, run), strict=True)]
+    else:
+        rows = _scores(run.right, run.of, run.training)
+    for m, line in enumerate(lines):
+        one = {name: w[m : m + 1] for name, w in run.training.weights.items()}
+        write_safetensors(one, place.folder / weights_file(line.key), about(line, device))
+    return rows
 
 
 def _load(folder: Path, key: str) -> TokenNetwork:
@@ -205,13 +199,6 @@ def _load(folder: Path, key: str) -> TokenNetwork:
     except FileNotFoundError:
         what = f"run onion-gru with --out {folder} and the same sizes, variants, seeds and steps first"
         raise FileNotFoundError(f"no trained GRU at {path}: {what}") from None
-
-
-def _rows(place: jobs.Place, lines: Sequence[Line], device: str, *measured: list[dict]) -> list[dict]:
-    seconds, rows = place.seconds() / len(lines), [line.columns() for line in lines]
-    for found in measured:
-        rows = [row | more for row, more in zip(rows, found, strict=True)]
-    return [row | {"seconds": seconds} | made_by(device) | {"key": line.key} for row, line in zip(rows, lines, strict=True)]
 
 
 def _scores(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]:
@@ -261,11 +248,6 @@ def _controls(model: TokenNetwork, run: edits.LearnedEdit) -> list[dict]:
     return [{name: number(value[m]) for name, value in columns.items()} for m in range(model.models)]
 
 
-def saved(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The weights of a saved edit or probe, and what the file says of it."""
-    return read_safetensors(Path(path), "path")
-
-
 # --- sweeps -----------------------------------------------------------------------------------------------------------
 
 
@@ -291,7 +273,7 @@ def onion_gru(
 
 @takes(drive)
 def _studies(
-    kind: Callable[..., Study],
+    kind: type[Study],
     kinds: Iterable[str],
     recipe: Recipe,
     out: str | Path,
@@ -309,16 +291,16 @@ def _studies(
     gru_patience: int | None = None,
     **options,
 ) -> Swept:
-    networks = Path(grus).resolve()
-    trained, learned = Table(networks, Repeater).rows, _recipe_columns(_with(recipe, steps, patience))
-    lines = []
-    for name, of in itertools.product(
-        kinds, _repeaters(hidden, variants, seeds, cell, task, _with(gru_recipe, gru_steps, gru_patience))
-    ):
-        key = trained[of]["key"] if of in trained else of.key  # an older version's rows have other keys
-        on = {"hidden": of.hidden, "autoregressive": of.autoregressive, "seed": of.seed, "cell": cell}
-        lines.append(kind(**{kind.what: name}, **on, **_task_columns(task), **learned, gru=key))
-    return _drive(kind, lines, out, learn, (networks,), **options)
+    networks, recipe = Path(grus).resolve(), _with(recipe, steps, patience)
+    of = _repeaters(hidden, variants, seeds, cell, task, _with(gru_recipe, gru_steps, gru_patience))
+    rows, same = Table(networks, Repeater).rows, ("hidden", "autoregressive", "seed", "cell")
+    keys = {line: rows[line]["key"] if line in rows else line.key for line in of}  # older versions had other keys
+    make: Callable = kind
+    lines = [
+        make(**{"gru": keys[line], kind.what: name}, **{k: getattr(line, k) for k in same}, **_columns(recipe))
+        for name, line in itertools.product(kinds, of)
+    ]
+    return _drive(kind, lines, out, learn, (networks, task), **options)
 
 
 @takes(_studies)
@@ -349,10 +331,27 @@ def onion_probes(
     return _studies(Probe, kinds, recipe, out, grus, **options)
 
 
+# distinct, units, seeds, and the recipes of the GRU and of the edit
+FIXED = (
+    (False, (64,), 3, token_repeat.RECIPE, edits.RECIPE),
+    (True, (48, 64), 5, Recipe(steps=40_000, patience=0), Recipe(steps=60_000, patience=0)),
+)
+
+
+@takes(drive)
 def fixed_sequences(out: str | Path, **options) -> Swept:
-    """Are onion edits worse if they and their GRUs learn from a fixed million of sequences, as the authors', and not
-    from fresh ones? GRUs in the folder ``out/gru``, their edits in ``out``."""
-    raise NotImplementedError
+    """Onion edits and their GRUs, which are in the folder ``out/gru``, learned from one fixed million of sequences as
+    the authors' are, and not from fresh ones."""
+    grus = Path(out) / "gru"
+    for distinct, hidden, seeds, gru_recipe, recipe in FIXED:
+        same = dict(hidden=hidden, variants=VARIANTS[:1], seeds=range(seeds), task=FixedPool(distinct=distinct))
+        swept = onion_gru(grus, recipe=gru_recipe, **same, **options)
+        if not swept.missing:
+            more = dict(grus=grus, kinds=("onion",), recipe=recipe, gru_recipe=gru_recipe)
+            swept = onion_interventions(out, **more, **same, **options)
+        if swept.missing:
+            break
+    return swept
 
 
 def _with(recipe: Recipe, steps: int | None, patience: int | None) -> Recipe:
@@ -365,11 +364,11 @@ def _repeaters(hidden, variants, seeds, cell: str, task: TokenRepeat, recipe: Re
     wrong = [variant for _, variant, _ in grid if variant not in VARIANTS]
     if wrong:
         raise ValueError(f"variants must be among {VARIANTS}, got {wrong[0]!r}")
-    same = {"cell": cell} | _task_columns(task) | _recipe_columns(recipe)
+    same = {"cell": cell} | _task_columns(task) | _columns(recipe)
     return [Repeater(hidden=N, autoregressive=v == VARIANTS[0], seed=seed, **same) for N, v, seed in grid]
 
 
-def _drive(kind: type[Repeater], lines: list, out, function: Callable, arguments: tuple = (), **options) -> Swept:
+def _drive(kind: type[Learned], lines: list, out, function: Callable, arguments: tuple = (), **options) -> Swept:
     if str(options.get("device", "cpu")).startswith("cpu") and options.get("group") not in (None, 1):
         one = "1 on the CPU, where every network is trained by itself"
         raise ValueError(f"group must be {one}, got {options['group']}")

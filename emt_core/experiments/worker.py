@@ -1,4 +1,4 @@
-"""A folder of resumable jobs as files, and the side of the worker: what :mod:`emt_core.experiments.jobs` is built on."""
+"""A folder of resumable jobs as files, and the worker's side of it; :mod:`emt_core.experiments.jobs` is the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -45,13 +47,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Job:
-    """``function(place, *arguments)`` returns the job's rows, or None if it was stopped before its end.
+    """``function(place, *arguments)`` returns the job's rows, or None if it was stopped before its end. To go to other
+    processes a job must be picklable.
 
     ``key`` names the job's files. ``size`` counts its units of work; ``progress`` reads from a checkpoint how many of
-    them are done, and is asked in the process that runs the jobs. ``files`` are others that the job writes, relative to
-    the folder: it counts as done only if they are there too. ``longer``: the key is a name, a dash and a number, and
-    the job can go on from the checkpoint of the same name with a smaller number. To go to other processes a job must be
-    picklable.
+    them are done. ``files`` are others that the job writes, relative to the folder: it counts as done only if they are
+    there too. ``longer``: the key ends in a dash and a number, and the checkpoint of a smaller number is a beginning.
     """
 
     key: str
@@ -64,11 +65,7 @@ class Job:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]{0,199}", self.key, re.ASCII):
-            what = "at most 200 letters, digits, ., - and _, as it names files"
-            raise ValueError(f"key must be {what}, got {self.key!r}")
-
-
-# --- the folder -------------------------------------------------------------------------------------------------------
+            raise ValueError(f"key must be at most 200 letters, digits, ., - and _ to name files, got {self.key!r}")
 
 
 @contextmanager
@@ -140,13 +137,9 @@ def time_of(path: Path) -> int:
         return 0
 
 
-# --- in the worker ----------------------------------------------------------------------------------------------------
-
-
 def prepare_worker() -> None:
-    """Initializer for a pool's processes: one job is for one core, Ctrl-C is left to the parent, which they do not
-    outlive, and SIGTERM lets them write their checkpoint. (A pool that breaks sends it to those of its processes that
-    are still well.)"""
+    """Initializer for a pool's processes: a job is for one core; Ctrl-C is left to the parent, whom they do not
+    outlive; after SIGTERM, which a pool that breaks sends to those that are well, they write their checkpoint."""
 
     def leave(*_) -> None:
         # Event.set in a signal handler is safe here: the main thread itself never holds this event's lock
@@ -154,7 +147,7 @@ def prepare_worker() -> None:
         if not _busy.is_set():
             os._exit(143)
 
-    def outlive_nobody() -> None:
+    def outlive_nobody(parent: BaseProcess) -> None:
         parent.join()
         leave()
 
@@ -162,13 +155,11 @@ def prepare_worker() -> None:
     signal.signal(signal.SIGTERM, leave)
     one_thread()
     logging.getLogger("emt_core.training").setLevel(logging.ERROR)  # the parent says what was interrupted
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=outlive_nobody, daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=outlive_nobody, args=(parent,), daemon=True).start()
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """An exception as text: some exceptions cannot be pickled, and would break the pool instead of being reported."""
 
     message: str

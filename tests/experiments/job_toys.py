@@ -1,12 +1,12 @@
-"""Jobs for tests/test_jobs.py, importable by the processes of a pool."""
+"""Jobs for test_jobs.py, importable by the processes of a pool."""
 
 import os
 import signal
 import time
 from pathlib import Path
 
-from emt_core.support.files import write_text
 from emt_core.experiments.jobs import Place
+from emt_core.support.files import write_text
 
 
 def once(place: Place, value: int) -> list[dict]:
@@ -55,23 +55,6 @@ def nothing(place: Place) -> None:
 
 def die(place: Place | None) -> list[dict]:
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def slow(place: Place, seconds: float) -> list[dict] | None:
-    """Takes its time, without a checkpoint; a line in the file ``slow`` for each try."""
-    with (place.folder / "slow").open("a", encoding="utf8") as file:
-        file.write("tried\n")
-    return None if place.stop.wait(seconds) else [{"slow": seconds}]
-
-
-def die_beside_slow(place: Place) -> list[dict]:
-    """Die while :func:`slow` is running."""
-    with (place.folder / "deaths").open("a", encoding="utf8") as file:
-        file.write("died\n")
-    tries, deaths = place.folder / "slow", (place.folder / "deaths").stat().st_size // 5
-    while not tries.exists() or tries.stat().st_size // 6 < deaths:
-        time.sleep(0.01)
-    die(place)
 
 
 class Poison:

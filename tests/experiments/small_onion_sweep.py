@@ -1,6 +1,6 @@
 """Sweeps of GRUs of six units that repeat tokens; and of one of them as a process of its own, to be killed:
 
-    python tests/small_onion_sweep.py DIR
+    python tests/experiments/small_onion_sweep.py DIR
 
 There every step takes PAUSE seconds, and every fifth writes a checkpoint.
 """
@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from emt_core.experiments import command_line, sweeps as sweep
-from emt_core.training import optimise
-from emt_core.training.optimise import Recipe
+from emt_core.experiments import __main__ as command_line
+from emt_core.experiments import onion_gru
 from emt_core.tasks import TokenRepeat
+from emt_core.training import Recipe, token_repeat
 
 PAUSE = 0.05
 TASK = TokenRepeat(4, 1, 3)
@@ -29,8 +29,9 @@ if __name__ in ("__main__", "__mp_main__"):  # not where a test imports this fil
         return sample(self, *arguments, **options)
 
     TokenRepeat.sample = sample_slowly
-    optimise.optimise.__kwdefaults__["checkpoint_every"] = 5
+    fit = token_repeat.fit
+    token_repeat.fit = lambda *arguments, **options: fit(*arguments, checkpoint_every=5, **options)
 
 if __name__ == "__main__":
-    one = functools.partial(sweep.onion_gru, workers=1, **(SETTINGS | dict(variants=["autoregressive"], seeds=[0])))
+    one = functools.partial(onion_gru, workers=1, **(SETTINGS | dict(variants=["autoregressive"], seeds=[0])))
     sys.exit(command_line.run_command(one, dict(out=Path(sys.argv[1]))))

@@ -9,12 +9,14 @@ import math
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,18 +24,25 @@ import psutil
 import pytest
 import small_sweep
 import torch
+from safetensors.torch import load_file
 from small_sweep import RECIPE, TASK, models
 
 from emt_core.analysis import spectrum
-from emt_core.experiments import command_line, sweeps as sweep, table as drive, variable_binding as grids
-from emt_core.networks import cells
+from emt_core.experiments import __main__ as command_line
+from emt_core.experiments import sweep, table1
+from emt_core.experiments import variable_binding as grids
+from emt_core.experiments.table import Line, Swept, Table, weights_file
+from emt_core.experiments.variable_binding import Model
+from emt_core.networks import load
+from emt_core.tasks import PAPER_TRIPLES, VariableBinding
 from emt_core.theory import circuit
 from emt_core.training import variable_binding as train
-from emt_core.experiments.variable_binding import Model
-from emt_core.tasks import PAPER_TRIPLES, VariableBinding
+from emt_core.training.engine import Status, steps_done
 
 MAY_DIFFER = {"seconds"}
 WEIGHTS = ("W_uh", "W_hh", "W_r")
+OLDER = Path(__file__).parent / "older"  # as version 0.1.0 wrote them, before keys hashed only what is not the default
+VERSIONS = ("device", "cpu", "torch", "numpy", "python")
 
 
 @pytest.fixture
@@ -54,8 +63,8 @@ def unchanged_threads():
     assert threads() == before
 
 
-def go(grid, out, executor, **options) -> sweep.Swept:
-    return sweep.sweep(grid, out, executor=executor, progress=False, **({"checkpoint_every": 50} | options))
+def go(models, out, executor, **options) -> Swept:
+    return sweep(models, out, executor=executor, progress=False, **({"checkpoint_every": 50} | options))
 
 
 def table(out: Path) -> list[dict]:
@@ -91,7 +100,7 @@ def trained(monkeypatch) -> list[tuple]:
 
 def test_a_row_says_what_training_and_the_theory_say(tmp_path, thread):
     bits = VariableBinding.repeat_copy(2, 1)
-    grid = models(seeds=2, steps=100) + sweep.grid(
+    grid = models(seeds=2, steps=100) + grids.grid(
         [bits], hidden=[8], l2=[0], threshold=[0.9], seeds=[5], steps=200, lr=0.01
     )
     rows = go(grid, tmp_path, thread).rows
@@ -111,6 +120,7 @@ def test_a_row_says_what_training_and_the_theory_say(tmp_path, thread):
         assert errors == ((float(best.error), float(greedy.error)) if row["matched"] else (None, None))
         assert row["loss"] == float(run.history.loss[-10:, 0].double().mean())
         assert row["horizon"] == int(run.history.horizon[-1, 0])
+        assert row["ended"] == model.steps and row["last_loss"] == float(run.history.loss[-1, 0])
         assert row["choice"] == model.triple[0] and row["seed"] == model.seed and row["l2"] == model.l2
         assert row["device"] == "cpu" and row["torch"] == torch.__version__ and row["seconds"] > 0
     assert {row["matched"] for row in rows} == {True, False}
@@ -139,7 +149,8 @@ def test_the_file_reads_back_to_the_same_numbers(tmp_path, thread):
 def test_a_model_has_the_defaults_of_fit():
     fit = inspect.signature(train.fit).parameters
     recipe = ("cell", "lr", "batch", "clip", "horizons", "every", "test_horizon")
-    model = Model((255, 0, 0), 8, 8, 64, 0, 0.96, 0, 100)
+    task = VariableBinding((255, 0, 0), 8, 8)
+    model = Model.of(task, hidden=64, l2=0, threshold=0.96, seed=0, steps=100)
     assert {name: getattr(model, name) for name in recipe} == {name: fit[name].default for name in recipe}
     evaluate = inspect.signature(train.evaluate).parameters
     assert (model.test_horizon, evaluate["sequences"].default) == (200, 640)  # the table's accuracy
@@ -150,7 +161,8 @@ def test_a_diverged_network_keeps_its_row(tmp_path, thread):
     rows = go(models(seeds=1, steps=60, l2=(0.0,), lr=1e30, threshold=(0.61, 1.0)), tmp_path, thread, group=2).rows
     assert len(rows) == 2
     for row in rows:
-        assert row["status"].startswith("diverged at step ") and row["accuracy"] is None
+        assert row["status"] == Status.DIVERGED == "diverged" and row["accuracy"] is None
+        assert row["ended"] < 60 == row["steps"]
         assert isinstance(row["eigenvalues_learned"], int) and row["horizon"] >= 3
     assert [row["accuracy"] for row in table(tmp_path)] == ["", ""]
 
@@ -163,7 +175,7 @@ def test_weights_are_saved_even_if_asked_for_later(tmp_path, thread, trained):
     go(grid, tmp_path, thread, weights=True, group=3)
     assert table(tmp_path) == before
     for model in grid:
-        saved, metadata = cells.load(tmp_path / grids.weights_file(model))
+        saved, metadata = load(tmp_path / weights_file(model.key))
         run = train.fit(
             TASK, hidden=8, seeds=[model.seed], l2=model.l2, threshold=0.61, steps=60, progress=False, **RECIPE
         )
@@ -181,10 +193,40 @@ def test_the_latest_row_of_a_network_counts(tmp_path):
         text = json.dumps({"key": key, "rows": [{"network": key == "c", "value": value}]})
         (folder / f"{key}.json").write_text(text)
         os.utime(folder / f"{key}.json", (i, i))
-    rows = drive._Table(tmp_path, [], lambda row: row["network"]).rows
-    assert {name: row["value"] for name, row in rows.items()} == {False: 2, True: 3}
+    rows = Table(tmp_path, Toy).rows
+    assert {toy.network: row["value"] for toy, row in rows.items()} == {False: 2, True: 3}
     os.utime(folder / "b.json", (9, 9))
-    assert drive._Table(tmp_path, [], lambda row: row["network"]).rows[False]["value"] == 1
+    assert Table(tmp_path, Toy).rows[Toy(network=False)]["value"] == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy(Line):
+    network: bool
+    steps: int = 1
+    size: int = 3
+    label = "toy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Newer(Line):
+    """:class:`Toy` in a later version."""
+
+    network: bool
+    kind: str = "plain"
+    horizons: tuple[int, ...] = (1, 2)
+    steps: int = 1
+    size: int = 3
+    label = "toy"
+
+
+def test_a_field_with_a_default_changes_no_key_and_no_line():
+    for given in (dict(network=True), dict(network=False, size=4), dict(network=True, steps=7)):
+        old, new = Toy(**given), Newer(**given)
+        assert new.key == old.key and new.stem == old.stem
+        assert Newer.of_row(old.columns()) == new and Newer.of_row(json.loads(json.dumps(new.columns()))) == new
+    others = [dict(), dict(kind="other"), dict(horizons=(1,)), dict(size=4), dict(network=False), dict(steps=2)]
+    assert len({Newer(**dict(network=True) | given).key for given in others}) == len(others)
+    assert Newer(network=True, steps=2).stem == Newer(network=True).stem  # so that it can go on from there
 
 
 # --- grids ------------------------------------------------------------------------------------------------------------
@@ -192,7 +234,7 @@ def test_the_latest_row_of_a_network_counts(tmp_path):
 
 def test_the_grid_is_every_combination_in_order():
     tasks = [TASK, VariableBinding.repeat_copy(2, 3)]
-    grid = sweep.grid(tasks, hidden=[4, 8], l2=[0, 0.1], threshold=[0.9], seeds=[3, 1], steps=10)
+    grid = grids.grid(tasks, hidden=[4, 8], l2=[0, 0.1], threshold=[0.9], seeds=[3, 1], steps=10)
     got = [(m.task, m.hidden, m.l2, m.threshold, m.seed) for m in grid]
     assert got == list(itertools.product(tasks, [4, 8], [0.0, 0.1], [0.9], [3, 1]))
     assert len({m.key for m in grid}) == len(grid)
@@ -201,10 +243,10 @@ def test_the_grid_is_every_combination_in_order():
 def test_table1_is_the_papers_grid(monkeypatch):
     def all_missing(grid, out, **options):
         assert options == {"device": "cuda"}
-        return sweep.Swept([], grid, {}, False)
+        return Swept([], grid, {}, False)
 
-    monkeypatch.setattr(sweep, "sweep", all_missing)
-    grid = sweep.table1("out", device="cuda").missing
+    monkeypatch.setattr(grids, "sweep", all_missing)
+    grid = table1("out", device="cuda").missing
     assert len(grid) == 4 * 2 * 2 * 2 * 20
     assert {m.triple for m in grid} == set(PAPER_TRIPLES) and {(m.history, m.dim) for m in grid} == {(8, 8)}
     assert {(m.hidden, m.l2, m.threshold) for m in grid} == set(itertools.product((64, 128), (0, 0.001), (0.9, 0.98)))
@@ -413,7 +455,7 @@ class Process:
     def wait_for_work(self, workers: int) -> None:
         """Until so many workers have begun a job, and a little longer."""
         states = (self.out / "work").glob
-        self.wait_for(lambda: sum('"pool": "' in p.read_text() for p in states("*.state")) >= workers)
+        self.wait_for(lambda: len(list(states("*.seconds"))) >= workers)
         time.sleep(0.2)
 
     def end(self) -> tuple[int, str, str]:
@@ -502,7 +544,7 @@ def test_ctrl_c_loses_nothing_and_a_second_sweep_is_refused(tmp_path, thread, un
     status, _, err = process.end()
     assert status == 130 and "the same command goes on from here" in err and "Traceback" not in err
     assert not [worker for worker in workers if worker.is_running()]
-    steps = [grids.steps_done(path) for path in tmp_path.glob("work/*.checkpoint")]
+    steps = [steps_done(path) for path in tmp_path.glob("work/*.checkpoint")]
     assert any(0 < n < 200 for n in steps)  # without Ctrl-C, there are only those of finished networks
     assert not go(models(), tmp_path, thread).failed
     assert table(tmp_path) == uninterrupted
@@ -536,9 +578,9 @@ def test_a_worker_of_a_dask_cluster_is_lost(tmp_path, thread):
     settings = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
     with distributed.LocalCluster(**settings) as cluster, ThreadPoolExecutor(1) as aside:
         with distributed.Client(cluster) as client:  # begin at the same time
-            client.run(__import__, "emt_core.experiments.sweeps")
+            client.run(__import__, "emt_core.experiments")
         busy = dict(checkpoint_every=50, progress=False, scheduler=cluster.scheduler_address)
-        running = aside.submit(sweep.sweep, grid, out, **busy)
+        running = aside.submit(sweep, grid, out, **busy)
         while len(list(out.glob("work/*.checkpoint"))) < 2:  # both workers are at work
             assert not running.done(), running.result()
             time.sleep(0.01)
@@ -549,12 +591,100 @@ def test_a_worker_of_a_dask_cluster_is_lost(tmp_path, thread):
     assert table(out) == table(tmp_path / "here")
 
 
-def test_another_cell_fails_and_says_so(tmp_path, thread, capsys):
-    grid = models(seeds=1, steps=10, cell="gru") + models(seeds=1, steps=10)
-    assert command_line.run_command(lambda out: go(grid, out, thread), {"out": tmp_path}) == 1
-    said = capsys.readouterr()
-    assert "cell must be 'elman', got 'gru'" in said.err
-    assert "2 rows in" in said.out and "2 missing, 2 jobs failed" in said.out
+@pytest.mark.parametrize("device", ["cpu:0", torch.device("cpu")], ids=str)
+def test_the_cpu_has_several_names(tmp_path, thread, uninterrupted, device):
+    go(models()[:1], tmp_path, thread, device=device)
+    assert table(tmp_path) == uninterrupted[:1]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_workers_threads_are_put_back(tmp_path, threads):
+    """A Dask worker lives on after its jobs, and whoever comes next finds its threads as they were."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with ThreadPoolExecutor(1) as worker:
+            worker.submit(torch.set_num_threads, threads).result()
+            assert not go(models()[:2], tmp_path, worker).failed
+            assert worker.submit(torch.get_num_threads).result() == threads == torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_another_cell_has_no_spectrum(tmp_path, thread):
+    grid = models(seeds=1, steps=10, cell="gru")
+    swept = go(grid, tmp_path, thread, weights=True)
+    assert not swept.failed and len(swept.rows) == 2
+    for model, row in zip(grid, swept.rows, strict=True):
+        settings = dict(hidden=8, seeds=[0], steps=10, l2=model.l2, threshold=0.61, cell="gru")
+        run = train.fit(TASK, progress=False, **settings, **RECIPE)
+        assert row["cell"] == "gru" and row["accuracy"] == float(run.accuracy) and row["status"] == "done"
+        names = ("eigenvalues_learned", "eigenvalues_theory", "matched", "error_optimal", "error_greedy")
+        assert [row[name] for name in names] == [None] * 5
+        assert load(tmp_path / weights_file(row["key"]))[0] == run.model
+    assert [row["matched"] for row in table(tmp_path)] == ["", ""]
+    with pytest.raises(ValueError, match="cell must be 'elman' for a start or a look, got 'gru'"):
+        replace(grid[0], look=5)
+
+
+def test_more_steps_go_on_from_the_shorter_sweep(tmp_path, thread, monkeypatch):
+    grid = models(seeds=1, steps=120, l2=(0.0,))
+    go(grid, tmp_path / "whole", thread)
+    go([replace(grid[0], steps=80)], tmp_path / "longer", thread)
+    sampled, sample = [], VariableBinding.sample
+
+    def counted(self, *arguments):
+        sampled.append(1)
+        return sample(self, *arguments)
+
+    monkeypatch.setattr(VariableBinding, "sample", counted)
+    rows = go(grid, tmp_path / "longer", thread).rows
+    assert len(sampled) == 40 + 1  # and the test
+    assert [row["steps"] for row in rows] == [120, 80]
+    assert table(tmp_path / "longer")[:1] == table(tmp_path / "whole")
+
+
+def test_looks_say_when_the_circuit_was_found(tmp_path, thread):
+    bits = VariableBinding.repeat_copy(2, 1)
+    (model,) = grids.grid([bits], hidden=[8], l2=[0], threshold=[0.9], seeds=[5], steps=200, lr=0.01, look=20)
+    (row,) = go([model], tmp_path, thread, weights=True).rows
+    looks = range(0, 201, 20)
+    settings = dict(hidden=8, seeds=[5], steps=200, lr=0.01, threshold=0.9, snapshots=looks, progress=False)
+    run, phi = train.fit(bits, **settings), circuit.effective_interaction(bits)
+    good = [bool(spectrum.spectral_error(run.snapshots[s].W_hh[0], phi).matched) for s in looks]
+    assert row["first_step"] == looks[good.index(True)]
+    assert row["found"] == looks[len(good) - ([*good[::-1], False].index(False))] and row["matched"]
+    film = load_file(tmp_path / grids.film_file(row["key"]))
+    assert film["steps"].tolist() == list(looks) and film["loss"].shape == (11,)
+    last = spectrum.eigenvalues(run.model.W_hh[0]).to(torch.complex64)
+    assert torch.equal(torch.complex(film["real"], film["imag"])[-1], last)
+    assert film["loss"][5] == run.history.loss[2, 0]  # both at step 100
+    (tmp_path / grids.film_file(row["key"])).unlink()
+    go([model], tmp_path, thread, weights=True)
+    assert (tmp_path / grids.film_file(row["key"])).exists()
+
+
+# --- a folder of an older version -------------------------------------------------------------------------------------
+
+
+def test_rows_of_an_older_version_count(tmp_path, thread, trained):
+    """Their keys are other ones, and columns are missing."""
+    out = tmp_path / "networks"
+    shutil.copytree(OLDER / "networks", out)
+    grid = models(seeds=2, steps=60)
+    old = {json.loads(path.read_text(encoding="utf8"))["key"] for path in out.glob("rows/*")}
+    assert len(old) == 2 and not old & {model.key for model in grid}
+    rows = go(grid, out, thread).rows
+    assert sorted(trained) == [([1], [0.0]), ([1], [0.01])]  # and nothing of seed 0
+    assert [Model.of_row(row) for row in rows] == grid and {rows[0]["key"], rows[2]["key"]} == old
+    go(grid[::2], tmp_path / "new", thread)
+    mine = [{k: v for k, v in row.items() if k in rows[0]} for row in table(tmp_path / "new")]
+    assert [{k: v for k, v in row.items() if k not in ("key", "commit", *VERSIONS)} for row in mine] == [
+        {k: v for k, v in row.items() if k in rows[0] and k not in ("key", "commit", "seconds", *VERSIONS)}
+        for row in _as_text(rows[::2])
+    ]
+    go(grid[:1], out, thread, weights=True)  # which it had not saved
+    assert (out / weights_file(grid[0].key)).exists()
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------
@@ -564,11 +694,12 @@ def test_another_cell_fails_and_says_so(tmp_path, thread, capsys):
     ("name", "value"),
     [
         ("hidden", 0), ("steps", 0), ("seed", -1), ("l2", -1.0), ("threshold", math.nan), ("lr", 0.0),
-        ("clip", math.inf), ("horizons", (3, 0)), ("batch", 0), ("history", 0), ("triple", (1, 0, 0)),
+        ("clip", math.nan), ("clip", 0.0), ("horizons", (3, 0)), ("batch", 0), ("history", 0), ("choice", 1),
+        ("seed", 2**31), ("lr", math.inf), ("look", -1), ("cell", "elmann"),
     ],
 )  # fmt: skip
 def test_a_model_out_of_range_is_refused_by_name(name, value):
-    good = dict(triple=(3, 0, 0), history=3, dim=2, hidden=8, l2=0, threshold=0.9, seed=0, steps=10)
+    good = dict(choice=3, permutation=0, signs=0, history=3, dim=2, hidden=8, l2=0, threshold=0.9, seed=0, steps=10)
     Model(**good)
     with pytest.raises(ValueError, match=f"{name}.* must "):
         Model(**(good | {name: value}))
@@ -584,13 +715,15 @@ def test_wrong_options_are_named(tmp_path, thread):
             go(models(), tmp_path, thread, **options)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="finds no CUDA device"):
-            sweep.sweep(models(), tmp_path, device="cuda")
+            sweep(models(), tmp_path, device="cuda")
+        with pytest.raises(ValueError, match="finds no CUDA device"):
+            sweep(models(), tmp_path, device=torch.device("cuda:0"))
     with pytest.raises(ValueError, match="tasks must be places"):
-        sweep.table1(tmp_path, tasks=[4])
+        table1(tmp_path, tasks=[4])
     assert not (tmp_path / "table.csv").exists()
 
 
-@pytest.mark.parametrize("arguments, said", [("", "SWEEP"), ("table2 --out x", "table2"), ("table1", "--out")])
+@pytest.mark.parametrize("arguments, said", [("", "EXPERIMENT"), ("table2 --out x", "table2"), ("table1", "--out")])
 def test_the_command_says_what_is_missing(arguments, said, capsys):
     with pytest.raises(SystemExit) as status:
         command_line.main(arguments.split())
@@ -632,9 +765,9 @@ def test_the_command_line_is_the_functions_arguments(text, seeds, monkeypatch, c
 
     def nothing(grid, out, **options):
         asked.update(grid=grid, out=out, **options)
-        return sweep.Swept([], grid, {}, False)
+        return Swept([], grid, {}, False)
 
-    monkeypatch.setattr(sweep, "sweep", nothing)
+    monkeypatch.setattr(grids, "sweep", nothing)
     command = f"table1 --out x --seeds {text} --hidden 4,8 --l2 0.1 --threshold 0.5 --tasks 1,3 --steps 7 --group 2"
     assert command_line.main([*command.split(), "--weights", "--checkpoint-every", "9", "--workers", "3"]) == 0
     grid = asked.pop("grid")
