@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from emt_core.analysis import layers
-from emt_core.networks import cells
+from emt_core.networks import GRU, TokenNetwork
+from emt_core.networks.cell import rows
 from emt_core.tasks import Sequences
 
 
-def gru(hidden: int, vocabulary: int, models: int = 2) -> cells.GRU:
-    return cells.gru_init(hidden, vocabulary, [torch.Generator().manual_seed(s) for s in range(models)])
+def gru(hidden: int, vocabulary: int, models: int = 2) -> TokenNetwork:
+    return TokenNetwork.init(GRU, vocabulary, hidden, [torch.Generator().manual_seed(s) for s in range(models)])
 
 
-def encode_one(model: cells.GRU, sequence: tuple[int, ...]) -> torch.Tensor:
+def encode_one(model: TokenNetwork, sequence: tuple[int, ...]) -> torch.Tensor:
     tokens = torch.tensor(sequence)[None, :, None]
-    return cells.encode(model, Sequences(tokens, torch.full((1, 1), len(sequence))))[:, 0]
+    return model.encode(Sequences(tokens, torch.full((1, 1), len(sequence))))[:, 0]
 
 
 def test_layers_are_means_over_the_sequences_that_were_drawn() -> None:
@@ -88,9 +89,9 @@ def test_gates_are_those_of_the_step() -> None:
     model, tokens = gru(4, 3), torch.tensor([[0, 2], [1, 1]])
     h = torch.zeros(2, 2, 4)
     for p, row in enumerate(tokens):
-        z = cells.gru_gates(model, h, row.expand(2, -1))[1]
+        z = model.cell.gates(h, rows(model.embedding, row.expand(2, -1)))[1]
         torch.testing.assert_close(layers.gates(model, tokens)[:, p], z)
-        h = cells.gru_step(model, h, row.expand(2, -1))
+        h = model.step(h, row.expand(2, -1))
 
 
 def test_length_must_be_a_positive_integer() -> None:

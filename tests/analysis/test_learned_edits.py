@@ -10,16 +10,21 @@ import pytest
 import torch
 from oracles import SHAPE_ERRORS, generators, same_bits
 
-from emt_core.analysis import edit_cases as cases, edits as interventions
-from emt_core.networks import cells
-from emt_core.training import token_repeat as repeat
-from emt_core.analysis.edit_cases import corrupt
-from emt_core.analysis.edits import edited, exchange, LinearEdit, OnionEdit, replace_token
-from emt_core.training.optimise import Recipe
+from emt_core.analysis import edits
+from emt_core.analysis.edits import LinearEdit, OnionEdit, cases, edited, exchange, learned, replace_token
+from emt_core.analysis.edits.cases import corrupt
+from emt_core.networks import GRU, TokenNetwork, from_torch
+from emt_core.networks.cell import rows
 from emt_core.tasks import Sequences, TokenRepeat
+from emt_core.training import Recipe, Status, fit
+from emt_core.training import scores as judge
 
 V, L = 4, 5
 TASK = TokenRepeat(V, 1, L)
+
+
+def of_torch(embedding, gru, readout) -> TokenNetwork:
+    return TokenNetwork(from_torch(gru), embedding.weight[None], readout.weight[None], readout.bias[None])
 
 
 def random(*shape, seed=0, dtype=torch.float64) -> torch.Tensor:
@@ -124,12 +129,12 @@ def test_replacing_a_token_of_an_onion_is_exact():
 
 def test_magnitudes_by_hand():
     edit = OnionEdit(random(1, V, 2), *(torch.tensor([x]) for x in ([0.5, 2.0], [1.0, 0.0], [3.0, 1.0], [0.0, -1.0])))
-    assert interventions.magnitudes(edit, 3).tolist() == [[[3.0, 0.0], [2.5, 1.0], [2.75, 3.0]]]
+    assert edits.magnitudes(edit, 3).tolist() == [[[3.0, 0.0], [2.5, 1.0], [2.75, 3.0]]]
 
 
 def test_rows_are_each_models_own():
     table, chosen = random(3, V, 2), torch.randint(V, (3, 7), generator=generators(0)[0])
-    got = interventions.rows(table, chosen)
+    got = rows(table, chosen)
     assert all(torch.equal(got[m, b], table[m, chosen[m, b]]) for m in range(3) for b in range(7))
 
 
@@ -189,7 +194,7 @@ def test_other_cases_hold_one_other_token(kind):
     assert all(torch.equal(s.lengths, original.lengths) for s in (case.corrupted, case.source))
 
 
-@pytest.mark.parametrize("kind", interventions.KINDS)
+@pytest.mark.parametrize("kind", edits.KINDS)
 def test_every_position_is_changed_as_often(kind):
     changed = corrupt(kind, longest(4000, 0), V, generators(1)).changed[0].double().mean(1)
     share = 2 / 5 if kind == "unigram" else 1 / 5
@@ -197,7 +202,7 @@ def test_every_position_is_changed_as_often(kind):
     assert (changed - share).abs().max() < 5 * (share * (1 - share) / sequences) ** 0.5
 
 
-@pytest.mark.parametrize("kind", interventions.KINDS)
+@pytest.mark.parametrize("kind", edits.KINDS)
 def test_a_models_case_comes_from_its_own_generator(kind):
     original = longest(8, 0, 1, 2)
     together = corrupt(kind, original, V, generators(5, 6, 7))
@@ -226,17 +231,20 @@ class Hand:
         size = {"unigram": L * V + spare, "bigram": (L - 1) * V**2 + spare, "onion": 6}[kind]
         self.R = rotations(models, size, torch.float32)
         self.E = random(models, V, size, seed=3, dtype=torch.float32)
-        self.model = cells.gru_init(size, V, generators(*range(models)))  # only its sizes matter
-        monkeypatch.setattr(cells, "encode", self.encode)
-        monkeypatch.setattr(cells, "logits", lambda model, h, sequences: self.scores(h, sequences.tokens))
-        monkeypatch.setattr(cells, "write", self.write)
+        self.model = TokenNetwork.init(GRU, V, size, generators(*range(models)))  # only its sizes matter
+        for name, instead in {
+            "encode": lambda model, sequences: self.encode(model, sequences),
+            "logits": lambda model, h, sequences: self.scores(h, sequences.tokens),
+            "write": lambda model, h, length: self.write(model, h, length),
+        }.items():
+            monkeypatch.setattr(TokenNetwork, name, instead)
 
     def encode(self, model, sequences) -> torch.Tensor:
         sequences = sequences.expand(len(self.R))
         if self.kind == "onion":
             h = 0
             for p in range(self.L):
-                layer = interventions.rows(self.E, sequences.tokens[:, p]) * 0.4**p
+                layer = rows(self.E, sequences.tokens[:, p]) * 0.4**p
                 h = h + layer * sequences.mask[:, p, :, None]
             return h
         held = blocks(self.kind, sequences.tokens, self.V).float()
@@ -249,7 +257,7 @@ class Hand:
             for p in range(self.L):
                 found.append(-8 * torch.cdist(h, self.E).square())
                 read = found[-1].argmax(2) if tokens is None else tokens.expand(len(self.R), -1, -1)[:, p]
-                h = (h - interventions.rows(self.E, read)) / 0.4
+                h = (h - rows(self.E, read)) / 0.4
             return torch.stack(found, dim=1)
         x = h @ self.R.mT
         if self.kind == "unigram":
@@ -274,16 +282,19 @@ def test_the_right_linear_edit_makes_the_originals_state(kind, monkeypatch):
     case = corrupt(kind, longest(16, 0, 1), V, generators(2, 3))
     states = edited(hand.true_edit(), hand.model, case)
     close(states, hand.encode(None, case.original), 1e-5)
-    assert repeat.repeats(hand.model, case.original, states).all()
-    before = repeat.repeats(hand.model, case.original, hand.encode(None, case.corrupted))
+    assert judge.repeats(hand.model, case.original, states).all()
+    before = judge.repeats(hand.model, case.original, hand.encode(None, case.corrupted))
     assert torch.equal(before, case.original.tokens == case.corrupted.tokens)
 
 
 def test_the_right_onion_edit_makes_the_originals_state(monkeypatch):
     encode, edit = onion_code()
-    monkeypatch.setattr(cells, "encode", lambda model, sequences: encode(sequences.tokens, sequences.mask))
+    monkeypatch.setattr(TokenNetwork, "encode", lambda model, sequences: encode(sequences.tokens, sequences.mask))
     case = corrupt("onion", TASK.sample(50, generators(0, 1)), V, generators(2, 3))
-    close(edited(edit, cells.gru_init(6, V, generators(0, 1)), case), encode(case.original.tokens, case.original.mask))
+    close(
+        edited(edit, TokenNetwork.init(GRU, V, 6, generators(0, 1)), case),
+        encode(case.original.tokens, case.original.mask),
+    )
 
 
 def test_linear_edits_take_what_the_source_holds(gru):
@@ -293,23 +304,23 @@ def test_linear_edits_take_what_the_source_holds(gru):
     for kind in ("unigram", "bigram"):
         all_in_0 = LinearEdit(kind, rotation, everything, 3 - (kind == "bigram"))
         first = replace(case, source=case.original, changed=case.changed | True)
-        close(edited(all_in_0, gru, first), cells.encode(gru, case.original), 1e-6)
+        close(edited(all_in_0, gru, first), gru.encode(case.original), 1e-6)
 
 
 def test_controls_are_what_they_say(monkeypatch):
     hand = Hand("unigram", TASK, models=2, monkeypatch=monkeypatch)
     case = corrupt("unigram", longest(64, 0, 1), V, generators(2, 3))
     h = hand.encode(None, case.corrupted)
-    states, seen, random_edit = edited(hand.true_edit(), hand.model, case), [], interventions.random_edit
-    monkeypatch.setattr(interventions, "random_edit", lambda *given: seen.append(random_edit(*given)) or seen[-1])
-    found = interventions.controls(hand.model, case, states, generators(9)[0])
+    states, seen, random_edit = edited(hand.true_edit(), hand.model, case), [], edits.random_edit
+    monkeypatch.setattr(learned, "random_edit", lambda *given: seen.append(random_edit(*given)) or seen[-1])
+    found = edits.controls(hand.model, case, states, generators(9)[0])
     assert set(found) == {"no edit", "random", "oracle"}
     assert found["oracle"].all()
     assert torch.equal(found["no edit"], case.original.tokens == case.corrupted.tokens)
     # as far from the corrupted state as the edited one is, in a direction of its own for each
     (moved,) = seen
     close((moved - h).norm(dim=2), (states - h).norm(dim=2), 1e-5)
-    assert torch.equal(found["random"], repeat.repeats(hand.model, case.original, moved))
+    assert torch.equal(found["random"], judge.repeats(hand.model, case.original, moved))
     cosine = torch.nn.functional.cosine_similarity(moved - h, states - h, dim=2)
     assert cosine.mean().abs() < 0.1 and found["random"].all(1).double().mean() < 0.3
 
@@ -327,14 +338,14 @@ def test_an_edit_is_learned_on_a_code_that_is_as_it_supposes(kind, steps, exact,
     hand = Hand(kind, TINY, spare=0, monkeypatch=monkeypatch)
     recipe = Recipe(steps=steps, every=steps // 4, **NO_DECAY)
     validation = TINY.validation(1000, share=0.4)
-    found = interventions.fit(kind, hand.model, TINY, seeds=[0], recipe=recipe, validation=validation, progress=False)
+    found = edits.fit(kind, hand.model, TINY, seeds=[0], recipe=recipe, validation=validation, progress=False)
     assert found.training.losses[-1] < 0.4 * found.training.losses[0]
     assert found.exact.item() >= exact
     # it is the edit that says so
     states = edited(found.edit, hand.model, found.case)
-    assert torch.equal(found.right, repeat.repeats(hand.model, found.case.original, states))
+    assert torch.equal(found.right, judge.repeats(hand.model, found.case.original, states))
     assert found.exact.tolist() == found.right.all(1).double().mean(1).tolist()
-    none = interventions.controls(hand.model, found.case, states, generators(0)[0])["no edit"]
+    none = edits.controls(hand.model, found.case, states, generators(0)[0])["no edit"]
     assert none.all(1).double().mean() < 0.6 * exact
     if kind != "onion":
         R = found.edit.rotation
@@ -348,28 +359,24 @@ def test_a_code_of_another_kind_is_not_edited(monkeypatch):
     hand = Hand("onion", TINY, monkeypatch=monkeypatch)
     recipe = Recipe(steps=60, every=20, **NO_DECAY)
     validation = TINY.validation(1000, share=0.4)
-    found = interventions.fit(
-        "unigram", hand.model, TINY, seeds=[0], recipe=recipe, validation=validation, progress=False
-    )
+    found = edits.fit("unigram", hand.model, TINY, seeds=[0], recipe=recipe, validation=validation, progress=False)
     assert found.exact < 0.5
 
 
 @pytest.fixture(scope="module")
-def gru() -> cells.GRU:
+def gru() -> TokenNetwork:
     """Two GRUs that have hardly learned to repeat."""
     recipe = Recipe(steps=20, lr=0.05, batch=16, every=20, patience=0)
-    return repeat.fit(TINY, hidden=8, seeds=[0, 1], recipe=recipe, progress=False).model
+    return fit(TINY, hidden=8, seeds=[0, 1], recipe=recipe, progress=False).model
 
 
-def learn(kind, model, seeds=(0, 1), steps=12, **options):
-    recipe = Recipe(steps=steps, lr=0.05, batch=16, every=4, patience=0)
+def learn(kind, model, seeds=(0, 1), steps=12, lr=0.05, **options):
+    recipe = Recipe(steps=steps, lr=lr, batch=16, every=4, patience=0)
     validation = TINY.validation(1000, share=0.4)
-    return interventions.fit(
-        kind, model, TINY, seeds=seeds, recipe=recipe, validation=validation, progress=False, **options
-    )
+    return edits.fit(kind, model, TINY, seeds=seeds, recipe=recipe, validation=validation, progress=False, **options)
 
 
-@pytest.mark.parametrize("kind", interventions.KINDS)
+@pytest.mark.parametrize("kind", edits.KINDS)
 def test_an_edit_of_a_gru_learns_and_leaves_it_alone(kind, gru):
     before = {name: w.clone() for name, w in gru.weights.items()}
     found = learn(kind, gru)
@@ -395,7 +402,7 @@ def test_none_is_trained_on_validation_sequences(gru, monkeypatch):
 
     monkeypatch.setattr(TokenRepeat, "sample", watched)
     validation = TINY.validation(1000, share=0.4)
-    for kind in interventions.KINDS:
+    for kind in edits.KINDS:
         learn(kind, gru, steps=3)
     assert len(drawn) == 9
     assert not any(TINY.contains(each, validation).any() for each in drawn)
@@ -403,14 +410,14 @@ def test_none_is_trained_on_validation_sequences(gru, monkeypatch):
 
 def test_pytorchs_own_gru_can_be_edited_and_is_not_trained():
     modules = torch.nn.Embedding(5, 8), torch.nn.GRU(8, 8), torch.nn.Linear(8, 3)
-    model = cells.gru_of(*modules)
-    for kind in interventions.KINDS:
+    model = of_torch(*modules)
+    for kind in edits.KINDS:
         found = learn(kind, model, seeds=[0], steps=3)
         assert found.training.losses.isfinite().all() and not found.right.requires_grad
     assert all(p.grad is None for module in modules for p in module.parameters())
 
 
-@pytest.mark.parametrize("kind", interventions.KINDS)
+@pytest.mark.parametrize("kind", edits.KINDS)
 def test_interrupted_and_resumed_is_uninterrupted(kind, gru, tmp_path, monkeypatch, caplog):
     stop, calls, sample = threading.Event(), itertools.count(1), TokenRepeat.sample
 
@@ -422,25 +429,44 @@ def test_interrupted_and_resumed_is_uninterrupted(kind, gru, tmp_path, monkeypat
     options = dict(checkpoint=tmp_path / "edit.checkpoint")
     with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
         patched.setattr(TokenRepeat, "sample", told)
-        assert learn(kind, gru, stop=stop, **options).training.steps.tolist() == [7, 7]
-    resumed, whole = learn(kind, gru, **options), learn(kind, gru)
-    assert all(same_bits(resumed.training.weights[name], w) for name, w in whole.training.weights.items())
-    assert same_bits(resumed.training.losses, whole.training.losses) and torch.equal(resumed.right, whole.right)
-    with pytest.raises(ValueError, match="is of another run"):
-        learn(kind, gru, steps=13, **options)
-    with pytest.raises(ValueError, match="is of another run"):
-        learn(kind, replace(gru, b_o=gru.b_o + 1), **options)
+        part = learn(kind, gru, stop=stop, **options).training
+    assert part.steps.tolist() == [7, 7] and part.status == (Status.INTERRUPTED,) * 2
+    for steps in (12, 13, 18):  # as it was asked for, and then made longer, once from between two looks
+        resumed, whole = learn(kind, gru, steps=steps, **options), learn(kind, gru, steps=steps)
+        assert all(same_bits(resumed.training.weights[name], w) for name, w in whole.training.weights.items())
+        assert same_bits(resumed.training.losses, whole.training.losses) and torch.equal(resumed.right, whole.right)
+        assert resumed.training.steps.tolist() == [steps] * 2 and resumed.training.status == (Status.DONE,) * 2
+    with pytest.raises(ValueError, match=r"^steps must be at least 18, where checkpoint .* stands, got 12$"):
+        learn(kind, gru, **options)
+
+
+@pytest.mark.parametrize("kind", edits.KINDS)
+def test_a_checkpoint_of_another_edit_is_refused_by_name(kind, gru, tmp_path):
+    options = dict(checkpoint=tmp_path / "edit.checkpoint")
+    learn(kind, gru, steps=2, **options)
+    before = options["checkpoint"].read_bytes()
+    other = edits.KINDS[edits.KINDS.index(kind) - 1]
+    for name, wrong in {
+        "edit": dict(kind=other),
+        "recipe": dict(lr=0.5),
+        "seeds": dict(seeds=(0, 2)),
+        "of": dict(model=replace(gru, b_o=gru.b_o + 1)),
+        "autoregressive": dict(model=replace(gru, autoregressive=False)),
+    }.items():
+        with pytest.raises(ValueError, match=rf"^checkpoint .* is of another run; \(there, here\): .*'{name}'"):
+            learn(**(dict(kind=kind, model=gru, steps=2) | options | wrong))
+    assert options["checkpoint"].read_bytes() == before
 
 
 def test_cayleys_map_gives_rotations():
-    R = interventions._orthogonal(random(3, 5, 5))
+    R = learned._orthogonal(random(3, 5, 5))
     close(R @ R.mT, torch.eye(5, dtype=torch.float64).expand(3, -1, -1))
     close(torch.linalg.det(R), torch.ones(3, dtype=torch.float64))
     x = 0.25  # X − Xᵀ = (0 2x; −2x 0): a rotation by 2 arctan 2x
     angle = 2 * math.atan(2 * x)
     turned = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
     close(
-        interventions._orthogonal(torch.tensor([[[0, x], [-x, 0]]], dtype=torch.float64)),
+        learned._orthogonal(torch.tensor([[[0, x], [-x, 0]]], dtype=torch.float64)),
         torch.tensor([turned], dtype=torch.float64),
     )
 
@@ -463,6 +489,11 @@ def test_wrong_arguments_are_named(gru):
         learn("onion", gru, seeds=[0])
     with pytest.raises(ValueError, match=r"^seeds must be at least 0, got -1"):
         learn("onion", gru, seeds=[0, -1])
+    for kind in edits.KINDS:
+        with pytest.raises(ValueError, match=r"^seeds must be below 2147483648, got 2147483648$"):
+            learn(kind, gru, seeds=[0, 2**31])
+    with pytest.raises(ValueError, match=r"^validation must have L = 3 tokens, got 4"):
+        edits.fit("onion", gru, TINY, seeds=[0, 1], validation=TokenRepeat(3, 1, 4).validation(9), progress=False)
     encode, edit = linear_code("unigram")
     h = encode(longest(6, 0, 1).tokens)
     with pytest.raises(ValueError, match=r"^variables must have K = 5 entries on its last axis, got 4"):
@@ -470,7 +501,7 @@ def test_wrong_arguments_are_named(gru):
     with pytest.raises(SHAPE_ERRORS):
         exchange(edit, h, h[:, :5], torch.ones(2, 6, 5, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"^length must be at least 1, got 0"):
-        interventions.magnitudes(onion_code()[1], 0)
+        edits.magnitudes(onion_code()[1], 0)
     with pytest.raises(ValueError, match=r"^kind must be one of \('unigram', 'bigram'\), got 'onion'"):
         cases.variables("onion", torch.ones(1, 5, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"^case must have one changed position in each sequence"):
@@ -479,10 +510,10 @@ def test_wrong_arguments_are_named(gru):
     with pytest.raises(ValueError, match=r"^position must be at least 0, got -1"):
         replace_token(onion_code()[1], h[:, :3], one - 1, one, one)
     with pytest.raises(ValueError, match=r"^task must have the models' vocabulary of \d tokens, got 7"):
-        interventions.fit("onion", gru, TokenRepeat(7, 1, 3), seeds=[0, 1], progress=False)
+        edits.fit("onion", gru, TokenRepeat(7, 1, 3), seeds=[0, 1], progress=False)
 
 
-@pytest.mark.parametrize("kind", interventions.KINDS)
+@pytest.mark.parametrize("kind", edits.KINDS)
 def test_edits_of_double_precision_grus_are_learned_in_double_precision(kind, gru):
     found = learn(kind, gru.to(torch.float64))
     assert {w.dtype for w in found.training.weights.values()} == {torch.float64}
@@ -494,4 +525,4 @@ def test_too_few_of_the_longest_sequences_are_an_error(gru):
     assert cases.of_length(some, 3).tokens.shape[2] == 10
     short = some[(some.lengths[0] < 3).nonzero()[:, 0]]
     with pytest.raises(ValueError, match=r"^sequences must hold at least 2 of length 3, got 0"):
-        interventions.fit("unigram", gru, TINY, seeds=[0, 1], validation=short, progress=False)
+        edits.fit("unigram", gru, TINY, seeds=[0, 1], validation=short, progress=False)

@@ -10,14 +10,20 @@ import torch
 from oracles import SHAPE_ERRORS, generators, same_bits
 
 from emt_core.analysis import probes
-from emt_core.networks import cells
-from emt_core.training import token_repeat as repeat
-from emt_core.training.optimise import Recipe
-from emt_core.analysis.probes import KINDS, Probe, read, scores
+from emt_core.analysis.probes import KINDS, Probe, learned, read, scores
+from emt_core.networks import GRU, TokenNetwork, from_torch
+from emt_core.networks.tokens import right_tokens
+from emt_core.support.random_streams import streams
 from emt_core.tasks import Sequences, TokenRepeat
+from emt_core.training import Recipe, Status, fit
+from emt_core.training import scores as judge
 
 V, L = 5, 4
 TASK = TokenRepeat(V, 1, L)
+
+
+def of_torch(embedding, gru, readout) -> TokenNetwork:
+    return TokenNetwork(from_torch(gru), embedding.weight[None], readout.weight[None], readout.bias[None])
 
 
 def random(*shape, seed=0) -> torch.Tensor:
@@ -63,22 +69,22 @@ def test_an_onion_is_read_by_peeling():
     probe, sequences = onion(), TASK.sample(200, generators(0, 1))
     h = layered(sequences)
     found = read(probe, h, L)
-    assert cells.right_tokens(found, sequences).all() and found.shape == (2, L, 200)
+    assert right_tokens(found, sequences).all() and found.shape == (2, L, 200)
     assert torch.equal(read(probe, h, 2), found[:, :2])
     # layer normalisation makes every layer as large as the first, so that one classifier serves all; the state does not
     # matter as a whole
-    assert cells.right_tokens(read(probe, h + 3.0, L), sequences).all()
+    assert right_tokens(read(probe, h + 3.0, L), sequences).all()
     # with another factor than the code's the first token is read, and the others are not
     wrong = Probe(
         "onion", probe.weights | {"gamma": torch.full((2, SIZE), 0.1), "scale": torch.full((2, SIZE), 0.5)}, L
     )
-    right = cells.right_tokens(read(wrong, h, L), sequences)
+    right = right_tokens(read(wrong, h, L), sequences)
     assert right[:, 0].all() and not right.all()
 
 
 def test_an_onion_is_peeled_one_token_after_the_other():
     """Any weights: what is left is the state less each layer that was read; training, told these tokens, agrees."""
-    start = probes._start("onion", cells.gru_init(SIZE, V, generators(0, 1)), L, generators(5, 6))
+    start = learned._start("onion", TokenNetwork.init(GRU, V, SIZE, generators(0, 1)), L, generators(5, 6))
     probe = Probe("onion", start | {"offset": random(2, SIZE, seed=1), "beta": random(2, SIZE, seed=2)}, L)
     h = random(2, 30, SIZE, seed=4)
     w, left, every, tokens = probe.weights, h, [], []
@@ -109,7 +115,7 @@ def test_a_linear_code_is_read_at_once(kind):
         weights = {"W1": rotation, "b1": torch.full((2, size), -0.5), "W2": torch.eye(size).expand(2, -1, -1)}
         probe = Probe(kind, weights | {"b2": torch.zeros(2, size)}, L)
     h = h @ rotation
-    assert cells.right_tokens(read(probe, h, L), sequences).all()
+    assert right_tokens(read(probe, h, L), sequences).all()
     assert torch.equal(read(probe, h, 3), read(probe, h, L)[:, :3])
     expected = blocks(sequences).unflatten(2, (L, V)).transpose(1, 2)
     expected = expected if kind == "linear" else torch.relu(expected - 0.5)
@@ -118,20 +124,20 @@ def test_a_linear_code_is_read_at_once(kind):
 
 @pytest.mark.parametrize("kind", ["gru", "gru no input"])
 def test_a_gru_reads_what_it_would_write(kind):
-    model = cells.gru_init(SIZE, V, generators(0, 1), autoregressive=kind == "gru")
+    model = TokenNetwork.init(GRU, V, SIZE, generators(0, 1), autoregressive=kind == "gru")
     probe, h, sequences = Probe(kind, model.weights, L), random(2, 30, SIZE), TASK.sample(30, generators(2, 3))
-    assert torch.equal(read(probe, h, L), cells.write(model, h, L))
-    assert same_bits(scores(probe, h, sequences), cells.logits(model, h, sequences))
+    assert torch.equal(read(probe, h, L), model.write(h, L))
+    assert same_bits(scores(probe, h, sequences), model.logits(h, sequences))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_model_has_a_probe_of_its_own(kind):
-    probe = Probe(kind, probes._start(kind, cells.gru_init(SIZE, V, generators(0, 1)), L, generators(5, 6)), L)
+    probe = Probe(kind, learned._start(kind, TokenNetwork.init(GRU, V, SIZE, generators(0, 1)), L, generators(5, 6)), L)
     h, sequences = random(2, 20, SIZE), TASK.sample(20, generators(2, 3))
     tokens, every = read(probe, h, L), scores(probe, h, sequences)
     assert tokens.shape == (2, L, 20) and every.shape == (2, L, 20, V)
     for m in range(2):
-        own = probes._start(kind, cells.gru_init(SIZE, V, generators(m)), L, generators(5 + m))
+        own = learned._start(kind, TokenNetwork.init(GRU, V, SIZE, generators(m)), L, generators(5 + m))
         assert all(same_bits(w[0], probe.weights[name][m]) for name, w in own.items())
         alone = Sequences(sequences.tokens[m : m + 1], sequences.lengths[m : m + 1])
         torch.testing.assert_close(scores(Probe(kind, own, L), h[m : m + 1], alone)[0], every[m], rtol=0, atol=1e-5)
@@ -141,7 +147,7 @@ def test_each_model_has_a_probe_of_its_own(kind):
 def test_what_training_is_told_does_not_reach_back():
     """The scores at a position do not depend on the true tokens from there on."""
     for kind in KINDS:
-        probe = Probe(kind, probes._start(kind, cells.gru_init(SIZE, V, generators(0)), L, generators(5)), L)
+        probe = Probe(kind, learned._start(kind, TokenNetwork.init(GRU, V, SIZE, generators(0)), L, generators(5)), L)
         h, sequences = random(1, 9, SIZE), TASK.sample(9, generators(2), length=L)
         for p in range(L):
             others = sequences.tokens.clone()
@@ -156,17 +162,17 @@ def test_what_training_is_told_does_not_reach_back():
 
 
 @pytest.fixture(scope="module")
-def gru() -> cells.GRU:
+def gru() -> TokenNetwork:
     """Two GRUs that have hardly learned to repeat."""
     recipe = Recipe(steps=20, lr=0.05, batch=16, every=20, patience=0)
-    return repeat.fit(TASK, hidden=8, seeds=[0, 1], recipe=recipe, progress=False).model
+    return fit(TASK, hidden=8, seeds=[0, 1], recipe=recipe, progress=False).model
 
 
 VALIDATION = TASK.validation(60)
 
 
-def learn(kind, model, seeds=(0, 1), steps=12, **options):
-    recipe = Recipe(steps=steps, lr=0.05, batch=16, every=4, patience=0)
+def learn(kind, model, seeds=(0, 1), steps=12, lr=0.05, **options):
+    recipe = Recipe(steps=steps, lr=lr, batch=16, every=4, patience=0)
     return probes.fit(kind, model, TASK, seeds=seeds, recipe=recipe, validation=VALIDATION, progress=False, **options)
 
 
@@ -178,9 +184,9 @@ def test_a_probe_of_a_gru_learns_and_leaves_it_alone(kind, gru):
     assert all(same_bits(w, before[name]) for name, w in gru.weights.items())
     # on the validation sequences, all of them
     assert torch.equal(found.of.tokens, VALIDATION.tokens.expand(2, -1, -1))
-    right = cells.right_tokens(read(found.probe, cells.encode(gru, VALIDATION), L), VALIDATION)
+    right = right_tokens(read(found.probe, gru.encode(VALIDATION), L), VALIDATION)
     assert torch.equal(found.right, right) and found.exact.tolist() == right.all(1).double().mean(1).tolist()
-    assert found.training.scores[-1].tolist() == repeat.token_accuracy(right, VALIDATION).tolist()
+    assert found.training.scores[-1].tolist() == judge.token_accuracy(right, VALIDATION).tolist()
     for m in range(2):
         alone = learn(kind, gru[m], seeds=[m])
         torch.testing.assert_close(alone.training.losses[:, 0], found.training.losses[:, m], rtol=0, atol=1e-3)
@@ -188,8 +194,8 @@ def test_a_probe_of_a_gru_learns_and_leaves_it_alone(kind, gru):
 
 def test_a_linear_code_is_learned_by_the_linear_probe_and_an_onion_by_the_peeling_one(monkeypatch):
     """Both codes have the same size; what is read is the code, as the probe sees no network."""
-    task, recipe = TokenRepeat(3, 1, 2), Recipe(steps=50, lr=0.05, batch=32, every=50, patience=0, decay=0)
-    model, validation = cells.gru_init(6, 3, generators(0)), task.validation(100, share=0.4)
+    task, recipe = TokenRepeat(3, 1, 2), Recipe(steps=80, lr=0.05, batch=32, every=80, patience=0, decay=0)
+    model, validation = TokenNetwork.init(GRU, 3, 6, generators(0)), task.validation(100, share=0.4)
     E = random(3, 6, seed=8)
 
     def linear(_, sequences):
@@ -200,10 +206,10 @@ def test_a_linear_code_is_learned_by_the_linear_probe_and_an_onion_by_the_peelin
         return sum(E[sequences.tokens[:, p]] * 0.3**p * sequences.mask[:, p, :, None] for p in range(2))
 
     for kind, code in (("linear", linear), ("mlp", linear), ("onion", layers)):
-        monkeypatch.setattr(cells, "encode", code)
+        monkeypatch.setattr(TokenNetwork, "encode", code)
         found = probes.fit(kind, model, task, seeds=[0], recipe=recipe, validation=validation, progress=False)
         everything = task.sample(100, generators(1), validation)
-        assert cells.right_tokens(read(found.probe, code(None, everything), 2), everything).all(), kind
+        assert right_tokens(read(found.probe, code(None, everything), 2), everything).all(), kind
 
 
 def test_none_is_trained_on_validation_sequences(gru, monkeypatch):
@@ -222,7 +228,7 @@ def test_none_is_trained_on_validation_sequences(gru, monkeypatch):
 def test_pytorchs_own_gru_can_be_probed_and_is_not_trained():
     modules = torch.nn.Embedding(V + 2, 8), torch.nn.GRU(8, 8), torch.nn.Linear(8, V)
     for kind in KINDS:
-        found = learn(kind, cells.gru_of(*modules), seeds=[0], steps=3)
+        found = learn(kind, of_torch(*modules), seeds=[0], steps=3)
         assert found.training.losses.isfinite().all()
     assert all(p.grad is None for module in modules for p in module.parameters())
 
@@ -239,20 +245,38 @@ def test_interrupted_and_resumed_is_uninterrupted(kind, gru, tmp_path, monkeypat
     options = dict(checkpoint=tmp_path / "probe.checkpoint")
     with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
         patched.setattr(TokenRepeat, "sample", told)
-        assert learn(kind, gru, stop=stop, **options).training.steps.tolist() == [7, 7]
-    resumed, whole = learn(kind, gru, **options), learn(kind, gru)
-    assert all(same_bits(resumed.training.weights[name], w) for name, w in whole.training.weights.items())
-    assert same_bits(resumed.training.losses, whole.training.losses) and torch.equal(resumed.right, whole.right)
-    with pytest.raises(ValueError, match="is of another run"):
-        learn(kind, gru, steps=13, **options)
-    with pytest.raises(ValueError, match="is of another run"):
-        learn(kind, replace(gru, b_o=gru.b_o + 1), **options)
+        part = learn(kind, gru, stop=stop, **options).training
+    assert part.steps.tolist() == [7, 7] and part.status == (Status.INTERRUPTED,) * 2
+    for steps in (12, 13, 18):  # as it was asked for, and then made longer, once from between two looks
+        resumed, whole = learn(kind, gru, steps=steps, **options), learn(kind, gru, steps=steps)
+        assert all(same_bits(resumed.training.weights[name], w) for name, w in whole.training.weights.items())
+        assert same_bits(resumed.training.losses, whole.training.losses) and torch.equal(resumed.right, whole.right)
+        assert resumed.training.steps.tolist() == [steps] * 2 and resumed.training.status == (Status.DONE,) * 2
+    with pytest.raises(ValueError, match=r"^steps must be at least 18, where checkpoint .* stands, got 12$"):
+        learn(kind, gru, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_of_another_probe_is_refused_by_name(kind, gru, tmp_path):
+    options = dict(checkpoint=tmp_path / "probe.checkpoint")
+    learn(kind, gru, steps=2, **options)
+    before = options["checkpoint"].read_bytes()
+    for name, wrong in {
+        "probe": dict(kind=KINDS[KINDS.index(kind) - 1]),
+        "recipe": dict(lr=0.5),
+        "seeds": dict(seeds=(0, 2)),
+        "of": dict(model=replace(gru, b_o=gru.b_o + 1)),
+        "autoregressive": dict(model=replace(gru, autoregressive=False)),
+    }.items():
+        with pytest.raises(ValueError, match=rf"^checkpoint .* is of another run; \(there, here\): .*'{name}'"):
+            learn(**(dict(kind=kind, model=gru, steps=2) | options | wrong))
+    assert options["checkpoint"].read_bytes() == before
 
 
 @pytest.mark.parametrize("kind", ["gru", "gru no input"])
 def test_a_gru_that_reads_does_not_start_as_the_gru_of_its_seed(kind, gru):
-    studied = cells.gru_init(gru.hidden, gru.vocabulary, generators(0, 1)).weights
-    start, again = (probes._start(kind, gru, L, generators(0, 1)) for _ in range(2))
+    studied = TokenNetwork.init(GRU, gru.vocabulary, gru.hidden, generators(0, 1)).weights
+    start, again = (learned._start(kind, gru, L, streams([0, 1], f"{kind} probe")) for _ in range(2))
     assert all(same_bits(start[name], again[name]) for name in start)
     for name, w in studied.items():
         apart = (start[name] - w).flatten(1)
@@ -282,11 +306,14 @@ def test_wrong_arguments_are_named(gru):
     with pytest.raises(ValueError, match=r"^seeds must be at least 0, got -1"):
         learn("linear", gru, seeds=[0, -1])
     for kind in KINDS:
-        probe = Probe(kind, probes._start(kind, gru, L, generators(0, 1)), L)
+        with pytest.raises(ValueError, match=r"^seeds must be below 2147483648, got 2147483648$"):
+            learn(kind, gru, seeds=[0, 2**31])
+    for kind in KINDS:
+        probe = Probe(kind, learned._start(kind, gru, L, generators(0, 1)), L)
         for wrong in (0, L + 1):
             with pytest.raises(ValueError, match=rf"^length must lie in 1 … {L}, got {wrong}"):
                 read(probe, random(2, 3, 8), wrong)
         with pytest.raises((*SHAPE_ERRORS, RuntimeError)):
             read(probe, random(2, 3, 9), L)
-    with pytest.raises(ValueError, match=rf"^sequences must have L = {L} tokens, got {L + 1}"):
+    with pytest.raises(ValueError, match=rf"^validation must have L = {L} tokens, got {L + 1}"):
         probes.fit("linear", gru, TASK, seeds=[0, 1], validation=TokenRepeat(V, 1, L + 1).validation(9), progress=False)

@@ -1,5 +1,8 @@
 """Algorithm 1: exact where the theory says so, corrected everywhere, and honest about what it dropped."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,20 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import PAPER, codes, generators
 
-from emt_core.networks import cells
-from emt_core.theory import circuit
-from emt_core.networks.cells import Elman
 from emt_core.analysis.memories import fitted_memories, variable_memories
+from emt_core.networks import Elman, VectorNetwork
+from emt_core.networks.exact import linear_rnn
+from emt_core.networks.vectors import elman
+from emt_core.support.random_streams import stream
 from emt_core.tasks import VariableBinding
+from emt_core.theory import circuit
 
+EPSILON = torch.finfo(torch.float64).eps
 # Ψ* W_hh Ψ: sums of N products whose factors are off by ε·cond(Ψ); N·ε·cond² ≈ 1e-12 for cond ≈ 10
 EXACT = 1e-10
 
 
-def linear(task, seed=0, extra=1.5, orthonormal=False) -> Elman:
+def linear(task, seed=0, extra=1.5, orthonormal=False) -> VectorNetwork:
     size = task.history * task.dim
     generator = torch.Generator().manual_seed(seed)
-    return circuit.linear_rnn(task, circuit.random_basis(int(size * extra) + 1, size, generator, orthonormal))
+    return linear_rnn(task, circuit.random_basis(int(size * extra) + 1, size, generator, orthonormal))
+
+
+def draw(hidden: int, dim: int, own: list[torch.Generator]) -> VectorNetwork:
+    return VectorNetwork.init(Elman, dim, hidden, own)
 
 
 def off_by(memories, model, task) -> float:
@@ -53,12 +63,93 @@ def test_the_corrected_recursion_is_exact_for_every_task_and_basis(code, seed, e
     assert memories.rank == (task.history * task.dim,)
 
 
+def of_condition(condition, hidden, size, generator, shape="even") -> torch.Tensor:
+    """A basis between random orthonormal ones, whose singular values fall evenly from 1 to 1/condition, or lie at the
+    two ends."""
+    left, right = (torch.randn(n, size, dtype=torch.float64, generator=generator) for n in (hidden, size))
+    sizes = torch.full((size,), 1 / condition if shape == "one large" else 1.0, dtype=torch.float64)
+    if shape == "even":
+        sizes = torch.logspace(0, -math.log10(condition), size, dtype=torch.float64)
+    elif size > 1:
+        sizes[0], sizes[-1] = 1, 1 / condition
+    return torch.linalg.qr(left)[0] * sizes @ torch.linalg.qr(right)[0].mT
+
+
+@settings(max_examples=60)
+@given(
+    codes(), st.floats(0, 7.5), st.sampled_from(["even", "one small", "one large"]), st.sampled_from([0, 1, 10]),
+    st.integers(0, 999),
+)  # fmt: skip
+def test_the_recovered_interaction_is_off_by_no_more_than_the_condition_says(code, power, shape, extra, seed):
+    task = VariableBinding(*code)
+    size, (generator,) = task.history * task.dim, generators(seed)
+    model = linear_rnn(task, of_condition(10**power, size + extra, size, generator, shape))
+    memories = variable_memories(model, task, grounding=1, method="corrected", cutoff=0)
+    (condition,) = memories.condition.tolist()
+    allowed = 10 * model.hidden * EPSILON * condition**2
+    assert off_by(memories, model, task) < allowed
+    if size > 1:  # itself known as well as the columns are
+        assert condition == pytest.approx(10**power, rel=max(allowed, 1e-12))
+
+
+def test_the_error_grows_with_the_square_of_the_condition():
+    task, errors, found = VariableBinding.repeat_copy(3, 2), [], []
+    for power in range(1, 8):
+        bases = [of_condition(10**power, 10, 6, g) for g in generators(*range(10))]
+        models = [linear_rnn(task, basis) for basis in bases]
+        memories = [variable_memories(m, task, grounding=1, method="corrected", cutoff=0) for m in models]
+        errors.append(np.median([off_by(*pair, task) for pair in zip(memories, models, strict=True)]))
+        found.append(np.median([m.condition.item() for m in memories]))
+    slope = np.polyfit(np.log(found), np.log(errors), 1)[0]
+    assert slope == pytest.approx(2, abs=0.25)
+    assert errors[-1] > 1e-6  # a basis of full rank is not enough for Φ to be exact
+
+
+def test_the_condition_is_that_of_the_columns_that_are_inverted():
+    task = VariableBinding(PAPER[1], 8, 8)
+    model = draw(70, 8, generators(0, 1))
+    for method in ("paper", "corrected"):
+        memories = variable_memories(model, task, 1.0, method=method, residuals=3)
+        assert memories.condition.shape == (2,) and memories.condition.dtype == torch.float64
+        if method == "paper":  # those that are kept, normalised
+            wanted = np.linalg.cond(memories.basis[:, :, :64][:, :, memories.kept].numpy())
+        else:  # all of them, by hand
+            wide, F, blocks = model.to(torch.float64), task.operator.split(8, dim=1), [model.W_uh.double()]
+            for k in range(7, 0, -1):
+                blocks.insert(0, wide.W_hh @ blocks[0] - wide.W_uh @ F[k])
+            wanted = np.linalg.cond(torch.cat(blocks, dim=2).numpy())
+        assert (wanted > 2).all()
+        np.testing.assert_allclose(memories.condition.numpy(), wanted, rtol=1e-12 * wanted.max())
+
+
+def test_the_cut_off_bites_where_the_condition_says():
+    task = VariableBinding.repeat_copy(2, 2)
+    for condition in (1e2, 1e4):
+        model = linear_rnn(task, of_condition(condition, 7, 4, generators(0)[0], "one small"))
+        for cutoff in (1e-5, 1e-3, 1e-1):
+            memories = variable_memories(model, task, 1.0, method="corrected", cutoff=cutoff)
+            assert memories.rank == (4 - (condition > 1 / cutoff),)
+            assert memories.condition.item() == pytest.approx(condition, rel=1e-6)  # of all columns, cut off or not
+
+
+def test_columns_that_depend_on_each_other_have_no_condition():
+    task = VariableBinding.repeat_copy(2, 2)
+    for method in ("paper", "corrected"):
+        few = variable_memories(draw(3, 2, generators(0, 1)), task, method=method)  # four columns, three units
+        assert few.condition.tolist() == [math.inf] * 2
+        model = draw(9, 2, generators(0))
+        nothing = replace(model, cell=replace(model.cell, W_uh=0 * model.W_uh))
+        assert variable_memories(nothing, task, 1.0, method=method).condition.tolist() == [math.inf]
+    forgetful = replace(model, cell=replace(model.cell, W_hh=0 * model.W_hh))
+    assert variable_memories(forgetful, task, 1.0, method="paper").condition.tolist() == [math.inf]
+
+
 @pytest.mark.parametrize("triple", PAPER, ids=str)
 def test_the_corrected_recursion_on_the_papers_tasks_in_a_square_basis(triple):
     # as many hidden units as memories: the hardest full-rank case (condition numbers in the hundreds)
     task = VariableBinding(triple, 8, 8)
     basis = circuit.random_basis(64, 64, torch.Generator().manual_seed(1))
-    model = circuit.linear_rnn(task, basis)
+    model = linear_rnn(task, basis)
     memories = variable_memories(model, task, grounding=1, method="corrected")
     assert off_by(memories, model, task) < EXACT
     kept = memories.kept
@@ -73,7 +164,7 @@ def test_contents_are_what_the_circuit_carries(method):
     x = torch.randn(5, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     basis = circuit.random_basis(model.hidden, 64, torch.Generator().manual_seed(0), orthonormal=True)
     torch.testing.assert_close(memories.contents((x @ basis.T)[None]), (x * memories.kept)[None], rtol=0, atol=EXACT)
-    states, _ = cells.rollout(model, task.inputs(5, generators(0), torch.float64), horizon=3)
+    states, _ = model.rollout(task.inputs(5, generators(0), torch.float64), horizon=3)
     contents = memories.contents(states)
     assert contents.shape == (1, 11, 5, 64)
     torch.testing.assert_close(contents[:, 4], memories.contents(states[:, 4]), rtol=0, atol=1e-14)
@@ -83,7 +174,7 @@ def test_contents_are_what_the_circuit_carries(method):
 @pytest.mark.parametrize("grounding", [0.0, 1.0], ids=["readout", "input"])
 def test_basis_and_dual_are_inverse_on_what_is_kept(method, grounding):
     task = VariableBinding(PAPER[2], 8, 8)
-    model = cells.init(100, 8, generators(0, 1))  # untrained weights: nothing about them is special
+    model = VectorNetwork.init(Elman, 8, 100, generators(0, 1))  # untrained weights: nothing about them is special
     memories = variable_memories(model, task, grounding, method=method, cutoff=0)
     keep = torch.cat([memories.kept, torch.ones(100 - 36, dtype=torch.bool)])
     assert memories.basis.shape == (2, 100, 64 + 64)
@@ -108,7 +199,7 @@ def test_columns_are_normalised_by_the_paper_and_not_by_the_correction():
 
 def test_grounding_mixes_the_input_and_the_read_out_side():
     task = VariableBinding.repeat_copy(3, 2)
-    model = cells.init(9, 2, generators(4)).to(torch.float64)
+    model = VectorNetwork.init(Elman, 2, 9, generators(4)).to(torch.float64)
     for grounding in (0.0, 0.25, 1.0):
         newest = grounding * model.W_uh[0] + (1 - grounding) * torch.linalg.pinv(model.W_r[0])
         basis = variable_memories(model, task, grounding).basis[0]
@@ -119,7 +210,7 @@ def test_grounding_mixes_the_input_and_the_read_out_side():
 
 def test_labels_name_every_column():
     task = VariableBinding.repeat_copy(2, 3)
-    memories = variable_memories(cells.init(8, 3, generators(0)), task)
+    memories = variable_memories(VectorNetwork.init(Elman, 3, 8, generators(0)), task)
     assert memories.labels[:4] == (("memory", 1, 0), ("memory", 1, 1), ("memory", 1, 2), ("memory", 2, 0))
     assert memories.labels[6:] == (("residual", 0, 0), ("residual", 1, 0))
     assert len(memories.labels) == memories.basis.shape[2]
@@ -127,11 +218,11 @@ def test_labels_name_every_column():
 
 def test_residuals_are_the_leading_principal_components():
     task = VariableBinding.repeat_copy(2, 2)
-    model = cells.init(9, 2, generators(0)).to(torch.float64)
+    model = VectorNetwork.init(Elman, 2, 9, generators(0)).to(torch.float64)
     memories = variable_memories(model, task)
     basis, dual = memories.basis[0, :, :4], memories.dual[0, :4]
-    inputs = task.inputs(256, torch.Generator().manual_seed(0), torch.float64)
-    states = cells.rollout(model, inputs, horizon=4)[0].flatten(0, 2)
+    inputs = task.inputs(256, stream(0, "residuals"), torch.float64)
+    states = model.rollout(inputs, horizon=4)[0].flatten(0, 2)
     residual = states - states @ dual.T @ basis.T
     strength = torch.linalg.svdvals(residual)
     components = memories.basis[0, :, 4:]
@@ -146,7 +237,7 @@ def test_residuals_are_the_leading_principal_components():
 
 def test_a_model_has_the_same_memories_alone_and_in_an_ensemble():
     task = VariableBinding(PAPER[3], 8, 8)
-    models = cells.init(70, 8, generators(0, 1, 2))
+    models = VectorNetwork.init(Elman, 8, 70, generators(0, 1, 2))
     together, alone = variable_memories(models, task), variable_memories(models[1], task)
     torch.testing.assert_close(together.basis[1:2, :, :64], alone.basis[:, :, :64], rtol=0, atol=1e-12)
     assert together.rank[1:2] == alone.rank
@@ -156,7 +247,7 @@ def test_a_model_has_the_same_memories_alone_and_in_an_ensemble():
 def test_the_cut_off_shows_in_the_rank():
     task = VariableBinding.repeat_copy(2, 2)
     basis = torch.eye(6, 4, dtype=torch.float64) @ torch.diag(torch.tensor([1.0, 1.0, 1.0, 1e-4], dtype=torch.float64))
-    model = circuit.linear_rnn(task, basis)
+    model = linear_rnn(task, basis)
     assert variable_memories(model, task, 1.0, method="corrected").rank == (4,)
     assert variable_memories(model, task, 1.0, method="corrected", cutoff=1e-3).rank == (3,)
 
@@ -164,22 +255,22 @@ def test_the_cut_off_shows_in_the_rank():
 def test_more_memories_than_hidden_units_are_reported_not_hidden():
     task = VariableBinding.repeat_copy(4, 2)
     for method in ("paper", "corrected"):
-        memories = variable_memories(cells.init(5, 2, generators(0)), task, method=method, cutoff=1e-12)
+        memories = variable_memories(VectorNetwork.init(Elman, 2, 5, generators(0)), task, method=method, cutoff=1e-12)
         assert memories.basis.shape == (1, 5, 8)  # no room for residuals
         assert memories.rank == (5,)
 
 
 def test_the_simulated_run_is_the_generators_choice():
     task = VariableBinding.repeat_copy(2, 2)
-    model = cells.init(9, 2, generators(0))
-    a, b, c = (variable_memories(model, task, generator=g) for g in (None, *generators(0, 1)))
+    model = VectorNetwork.init(Elman, 2, 9, generators(0))
+    a, b, c = (variable_memories(model, task, generator=g) for g in (None, stream(0, "residuals"), *generators(1)))
     assert torch.equal(a.basis, b.basis)
     assert not torch.equal(a.basis, c.basis)
 
 
 def test_wrong_arguments_are_named():
     task = VariableBinding.repeat_copy(2, 2)
-    model = cells.init(9, 2, generators(0, 1))
+    model = VectorNetwork.init(Elman, 2, 9, generators(0, 1))
     for name, value in [
         ("grounding", -0.1),
         ("grounding", 1.1),
@@ -198,7 +289,7 @@ def test_wrong_arguments_are_named():
     W_hh = model.W_hh.clone()
     W_hh[1, 0, 0] = torch.nan
     with pytest.raises(ValueError, match=r"model must have finite weights.* \[1\]"):
-        variable_memories(Elman(model.W_uh, W_hh, model.W_r), task)
+        variable_memories(elman(model.W_uh, W_hh, model.W_r), task)
 
 
 # --- subspaces fitted to data -------------------------------------------------------------------------------------
@@ -240,6 +331,7 @@ def test_the_fit_is_that_of_numpy():
         # Gaussian data: condition numbers of order 1
         np.testing.assert_allclose(memories.basis[m, :, kept].numpy(), columns, rtol=0, atol=1e-13)
         np.testing.assert_allclose(memories.dual[m, kept].numpy(), np.linalg.pinv(columns), rtol=0, atol=1e-12)
+        assert memories.condition[m].item() == pytest.approx(np.linalg.cond(columns), rel=1e-12)
         assert explained[m].item() == pytest.approx(share, abs=1e-13)
         assert 0 < share < 0.9
     assert (memories.basis[:, :, ~kept] == 0).all()
@@ -249,11 +341,12 @@ def test_the_fit_is_that_of_numpy():
 
 def test_the_fit_names_its_columns_as_the_algorithm_does():
     task = VariableBinding(PAPER[1], 8, 8)
-    model = cells.init(70, 8, generators(0))
+    model = VectorNetwork.init(Elman, 8, 70, generators(0))
     memories, _ = fitted_memories(random(1, 99, 70).float(), random(1, 99, 64, seed=1).sign().float(), task)
     assert memories.labels == variable_memories(model, task, residuals=0).labels
     assert memories.basis.shape == (1, 70, 64)
-    assert memories.basis.dtype == memories.dual.dtype == torch.float64
+    assert memories.basis.dtype == memories.dual.dtype == memories.condition.dtype == torch.float64
+    assert memories.condition.shape == (1,) and type(memories.rank[0]) is int
 
 
 def test_a_fit_needs_as_many_sequences_as_columns():

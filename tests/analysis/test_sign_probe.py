@@ -114,6 +114,10 @@ def test_wrong_shapes_and_numbers_are_named():
         sign_probe(*train, *test, width=-1)
     with pytest.raises(ValueError, match=r"^steps must be at least 1"):
         sign_probe(*train, *test, steps=0)
+    with pytest.raises(ValueError, match=r"^seed must be below 2147483648, got 2147483648$"):
+        sign_probe(*train, *test, seed=2**31)
+    with pytest.raises(ValueError, match=r"^seed must be at least 0, got -1$"):
+        sign_probe(*train, *test, seed=-1)
 
 
 @pytest.mark.parametrize("width", [0, 16])

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from oracles import PAPER, SHAPE_ERRORS
 
 from emt_core.analysis import spectrum
-from emt_core.theory import circuit
+from emt_core.networks.exact import linear_rnn
 from emt_core.tasks import VariableBinding
+from emt_core.theory import circuit
 
 seeds = st.integers(0, 10**6)
 # angles are exact to a few ε, and at most a few dozen are added
@@ -93,7 +94,7 @@ def test_error_is_zero_on_the_papers_circuits_in_any_basis(triple):
     phi = circuit.effective_interaction(task)
     assert spectrum.spectral_error(phi, phi).error.item() == 0
     basis = circuit.random_basis(100, 64, torch.Generator().manual_seed(0))
-    match = spectrum.spectral_error(circuit.linear_rnn(task, basis).W_hh, phi)
+    match = spectrum.spectral_error(linear_rnn(task, basis).W_hh, phi)
     assert match.matched.all()
     assert match.counts.tolist() == [[circuit.effective_rank(task)] * 2]
     assert match.error.item() < 1e-10
@@ -165,6 +166,39 @@ def test_eigenvalues_are_numpys_in_double_precision(dtype):
         np.testing.assert_allclose(np.sort_complex(values[m].numpy()), np.sort_complex(expected), rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
+def test_eigenvalues_of_a_complex_matrix_are_numpys(dtype):
+    W = torch.complex(matrices(3, 5, 5), matrices(3, 5, 5, seed=1)).to(dtype)
+    values = spectrum.eigenvalues(W)
+    assert values.dtype == torch.complex128 and values.shape == (3, 5)
+    for m in range(3):
+        expected = np.linalg.eigvals(W[m].to(torch.complex128).numpy())
+        np.testing.assert_allclose(np.sort_complex(values[m].numpy()), np.sort_complex(expected), rtol=0, atol=1e-10)
+    # by hand: two turned by an imaginary unit, which are no longer each other's conjugates
+    turned = spectrum.eigenvalues(torch.diag(torch.tensor([2.0, 3.0j], dtype=dtype)))
+    assert turned.tolist() == [2, 3j]
+    torch.testing.assert_close(spectrum.eigenvalues(1j * W)[0], 1j * values[0], rtol=0, atol=1e-6)
+    bad = W.clone()
+    bad[1, 2, 3] = complex(0, torch.inf)
+    assert spectrum.eigenvalues(bad)[1].isnan().all() and torch.equal(spectrum.eigenvalues(bad)[::2], values[::2])
+
+
+def test_complex_matrices_are_compared_by_all_of_their_numbers():
+    W = torch.diag(torch.tensor([1.0, 1.0j, 0.1]))
+    match = spectrum.spectral_error(W * np.exp(0.01j), W)
+    assert match.counts.tolist() == [2, 2] and match.error.item() == pytest.approx(0.01, abs=1e-6)
+
+
+def test_zeros_are_no_eigenvalues_above_a_small_threshold():
+    """Of a task with entries off every cycle Φ is singular, and in a basis its zeros become rounding residues."""
+    task = VariableBinding(PAPER[1], 8, 8)
+    phi, rank = circuit.effective_interaction(task), circuit.effective_rank(task)
+    learned = linear_rnn(task, circuit.random_basis(100, 64, torch.Generator().manual_seed(0))).W_hh
+    assert rank < 64 and (spectrum.eigenvalues(learned) != 0).sum() > rank
+    match = spectrum.spectral_error(learned, phi, threshold=0.5)  # all others lie on the unit circle
+    assert match.counts.tolist() == [[rank, rank]] and match.error.item() < 1e-10
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf], ids=str)
 def test_a_matrix_that_is_not_finite_matches_nothing_and_disturbs_nobody(bad):
     W = matrices(3, 4, 4)
@@ -192,8 +226,8 @@ def test_wrong_arguments_are_named():
     W = matrices(3, 3)
     with pytest.raises(ValueError, match="matching"):
         spectrum.spectral_error(W, W, matching="best")
-    for threshold in (-0.1, float("nan")):
-        with pytest.raises(ValueError, match="threshold"):
+    for threshold in (0, 0.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match=rf"^threshold must be positive, got {threshold}$"):
             spectrum.spectral_error(W, W, threshold=threshold)
     with pytest.raises(SHAPE_ERRORS, match="learned"):
         spectrum.spectral_error(W[:2], W)

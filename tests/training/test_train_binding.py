@@ -7,22 +7,26 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
+from dataclasses import replace
+from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from oracles import PAPER, generators, same_bits, torch_twin
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from emt_core.networks import cells
-from emt_core.theory import circuit
-from emt_core.training import variable_binding as train
-from emt_core.networks.cells import Elman
-from emt_core.networks import reference
+from emt_core.networks import GRU, Elman, VectorNetwork
+from emt_core.networks.elman import loss_and_grad
+from emt_core.networks.exact import linear_rnn
 from emt_core.networks.kernels.elman import fastest
-from emt_core.tasks import VariableBinding
-from emt_core.training.variable_binding import evaluate, fit
+from emt_core.networks.vectors import elman
+from emt_core.support.random_streams import LIMIT
+from emt_core.support.running import one_thread_per_product
+from emt_core.tasks import TokenRepeat, VariableBinding
+from emt_core.training import Recipe, Run, Status, engine, evaluate, fit, variable_binding
+from emt_core.training.engine import steps_done
 
 WEIGHTS = ("W_uh", "W_hh", "W_r")
 TASK = VariableBinding.repeat_copy(3, 2)
@@ -31,7 +35,11 @@ TASK = VariableBinding.repeat_copy(3, 2)
 SMALL = dict(hidden=7, batch=5, horizons=(3, 4, 6), threshold=0.61, every=7, test_horizon=9, progress=False)
 
 
-def assert_same_run(a: train.Run, b: train.Run, models: slice = slice(None)) -> None:
+def draw(own: list[torch.Generator], hidden: int = 7, dim: int = 2) -> VectorNetwork:
+    return VectorNetwork.init(Elman, dim, hidden, own)
+
+
+def assert_same_run(a: Run, b: Run, models: slice = slice(None)) -> None:
     """Every bit of ``a``, and of models ``models`` of ``b``, agrees."""
     for name in WEIGHTS:
         assert same_bits(getattr(a.model, name), getattr(b.model[models], name)), name
@@ -40,6 +48,7 @@ def assert_same_run(a: train.Run, b: train.Run, models: slice = slice(None)) -> 
     assert torch.equal(a.history.steps, b.history.steps)
     assert same_bits(a.accuracy, b.accuracy[models])
     assert a.status == b.status[models]
+    assert torch.equal(a.steps, b.steps[models])
     assert a.snapshots.keys() == b.snapshots.keys()
     for step, model in a.snapshots.items():
         assert all(same_bits(getattr(model, n), getattr(b.snapshots[step][models], n)) for n in WEIGHTS), (
@@ -69,7 +78,7 @@ def test_training_is_torch_nn_rnn_with_adam_and_clipping(lr, l2, clip):
         batch=batch, every=1, progress=False,
     )  # fmt: skip
     (generator,) = generators(4)
-    rnn, readout = torch_twin(cells.init(hidden, 2, [generator]))
+    rnn, readout = torch_twin(draw([generator], hidden))
     weights = [*rnn.parameters(), *readout.parameters()]
     adam = torch.optim.Adam(weights, lr=lr, weight_decay=l2)
     level, clipped = 0, False
@@ -103,12 +112,13 @@ def test_history_and_snapshots_say_what_the_weights_say():
     for name in WEIGHTS:
         assert same_bits(getattr(run.snapshots[30], name), getattr(run.model, name))
     for m, generator in enumerate(generators(0, 1)):
-        start = cells.init(7, 2, [generator])
+        start = draw([generator])
         assert all(same_bits(getattr(run.snapshots[0][m], n), getattr(start, n)) for n in WEIGHTS)
         level = 0
         for step in range(30):
             inputs, targets = TASK.sample(5, SMALL["horizons"][level], generator)
-            loss, accuracy, _ = reference.loss_and_grad(run.snapshots[step][m], inputs, targets)
+            weights = (getattr(run.snapshots[step][m], name) for name in WEIGHTS)
+            loss, accuracy, _ = loss_and_grad(*weights, inputs, targets)
             if step % 7 == 0:
                 torch.testing.assert_close(run.history.loss[step // 7, m], loss[0], rtol=1e-5, atol=0)
                 torch.testing.assert_close(run.history.accuracy[step // 7, m], accuracy[0], rtol=1e-6, atol=0)
@@ -152,35 +162,75 @@ def test_the_number_of_threads_changes_no_bit(hidden, batch, two_threads):
     assert torch.get_num_threads() == 1
 
 
+def grouped(config: dict) -> variable_binding._Models:
+    """All models in one group, as CUDA trains them."""
+    group = variable_binding._Models(list(range(len(config["seeds"]))), TASK, config, "cpu")
+    group.record_at(config["every"], config["steps"])
+    return group
+
+
+def advance(group: variable_binding._Models, goal: int) -> None:
+    while group.step < goal:
+        group.advance()
+
+
 def test_models_that_share_one_product_train_as_they_do_alone():
     # CUDA advances all models in one group; such a group on the CPU must agree with groups of one model to rounding
     config = dict(cell="elman", seeds=[0, 1, 2, 3], hidden=7, steps=25, batch=5, every=1, clip=1.0, snapshots=[10])
     config |= dict(lr=[1e-3, 1e30, 3e-3, 1e-3], l2=[0.0, 0.0, 0.1, 0.0])
     config |= dict(threshold=[0.51, 0.51, 0.61, 2.0], horizons=[3, 4, 6])
-    group = train._Group([0, 1, 2, 3], config["seeds"], TASK, config, "cpu")
-    group.record_at(1, 25)
-    group.advance(25, threading.Event(), lambda n: None)
-    apart = fit(TASK, **{k: v for k, v in config.items() if k != "cell"}, progress=False)
+    group = grouped(config)
+    advance(group, 25)
+    apart = fit(TASK, **config, progress=False)
     assert len({group.level[m] for m in (0, 2, 3)}) > 1
     for m in (0, 2, 3):
         # float32, 25 steps of at most 3e-3: as against torch.optim.Adam above
         torch.testing.assert_close(group.model(group.weights)[m].W_hh, apart.model[m].W_hh, rtol=0, atol=5e-6)
         torch.testing.assert_close(group.records["horizon"][:, m].long(), apart.history.horizon[:, m])
-    assert group.diverged[1] == int(apart.status[1].split()[-1])
+    assert group.ended == [-1, apart.steps[1], -1, -1] and 0 < apart.steps[1] < 25
+    assert group.statuses(25) == apart.status == (Status.DONE, Status.DIVERGED, Status.DONE, Status.DONE)
     assert group.weights.isfinite().all()
 
 
 def test_models_that_share_one_product_resume_together():
     config = dict(cell="elman", seeds=[3, 1, 2], hidden=7, steps=20, batch=5, every=1, clip=1.0, snapshots=[])
     config |= dict(lr=[1e-3] * 3, l2=[0.0] * 3, threshold=[0.6] * 3, horizons=[3, 4])
-    whole, first, second = (train._Group([0, 1, 2], config["seeds"], TASK, config, "cpu") for _ in range(3))
-    for group, goal in ((whole, 20), (first, 9)):
-        group.record_at(1, 20)
-        group.advance(goal, threading.Event(), lambda n: None)
+    whole, first, second = grouped(config), grouped(config | dict(steps=9)), grouped(config)
+    advance(whole, 20)
+    advance(first, 9)
+    assert len(set(first.level)) > 1
     second.restore({name: x.clone() for name, x in first.tensors().items()})
-    second.record_at(1, 20)
-    second.advance(20, threading.Event(), lambda n: None)
+    advance(second, 20)
+    assert whole.tensors().keys() == second.tensors().keys()
     assert all(same_bits(x, second.tensors()[name]) for name, x in whole.tensors().items())
+
+
+@pytest.mark.parametrize("kernel", ["elman_native", "elman_batched"])
+def test_models_that_share_one_product_share_one_workspace(kernel, monkeypatch):
+    """Models at the same horizon are computed at once, and how many they are changes all the time: memory for the
+    largest of these computations is enough, as it is used again by all others."""
+    module = import_module(f"emt_core.networks.kernels.{kernel}")
+    if kernel == "elman_native" and fastest("cpu", 7, 2) is not module:
+        pytest.skip("not compiled here")
+    monkeypatch.setattr(variable_binding, "fastest", lambda *size: module)
+    config = dict(cell="elman", seeds=[0, 1, 2, 3, 4, 5], hidden=7, steps=60, batch=5, every=1, clip=1.0, snapshots=[])
+    config |= dict(lr=[3e-3] * 6, l2=[0.0] * 6, threshold=[0.3, 0.45, 0.5, 0.55, 0.61, 2.0])
+    group, held, alone = grouped(config | dict(horizons=[3, 4, 5, 6, 7, 8])), [], {}
+    computed, workspace = group.loss_and_grad, group.workspace
+
+    def watched(network, inputs, targets):
+        fresh = module.Workspace()
+        module.loss_and_grad(network.W_uh, network.W_hh, network.W_r, inputs, targets, fresh)
+        alone[network.models, targets.shape[1]] = fresh.bytes
+        found = computed(network, inputs, targets)
+        held.append((group.workspace.bytes, max(alone.values())))
+        return found
+
+    group.loss_and_grad = watched
+    with one_thread_per_product():
+        advance(group, 60)
+    assert len({models for models, _ in alone}) >= 4 and len({horizon for _, horizon in alone}) == 6
+    assert group.workspace is workspace and all(bytes == largest > 0 for bytes, largest in held)
 
 
 def test_training_leaves_the_global_generator_alone():
@@ -195,10 +245,10 @@ def test_training_leaves_the_global_generator_alone():
 def test_a_model_that_diverges_is_reported_and_disturbs_nobody():
     settings = SMALL | dict(seeds=[0, 1, 2], steps=30, snapshots=range(31))
     run = fit(TASK, **settings, lr=[1e-2, 1e30, 3e-3])
-    assert run.status[0] == run.status[2] == "done"
-    assert run.status[1].startswith("diverged at step ")
-    at = int(run.status[1].split()[-1])
-    assert 0 < at < 30
+    assert run.status == (Status.DONE, Status.DIVERGED, Status.DONE)
+    assert all(type(status) is Status for status in run.status)
+    at = int(run.steps[1])
+    assert 0 < at < 30 and run.steps.tolist() == [30, at, 30]
     assert run.accuracy.isnan().tolist() == [False, True, False]
     for name in WEIGHTS:  # its weights are those before that step
         assert getattr(run.model, name)[1].isfinite().all()
@@ -212,13 +262,13 @@ def test_a_model_that_diverges_is_reported_and_disturbs_nobody():
 
 def test_a_model_that_overflows_in_its_last_update_is_not_done():
     run = fit(TASK, **SMALL, seeds=[0, 1], steps=1, lr=[1e300, 1e-3])
-    assert run.status == ("diverged at step 1", "done")
+    assert run.status == (Status.DIVERGED, Status.DONE) and run.steps.tolist() == [1, 1]
     assert run.accuracy.isnan().tolist() == [True, False]
 
 
 def test_all_models_may_diverge():
     run = fit(TASK, **SMALL, seeds=[0, 1], steps=12, lr=1e30)
-    assert all(s.startswith("diverged") for s in run.status)
+    assert run.status == (Status.DIVERGED,) * 2 and (run.steps < 12).all()
     assert run.accuracy.isnan().all()
 
 
@@ -226,13 +276,27 @@ def test_a_diverged_model_stays_so_after_a_resume(tmp_path):
     settings = SMALL | dict(seeds=[0, 1], lr=[1e30, 1e-3], checkpoint=tmp_path / "run")
     first = fit(TASK, **settings, steps=20)
     again = fit(TASK, **settings, steps=35)
-    assert first.status[0] == again.status[0]
+    assert first.status == again.status == (Status.DIVERGED, Status.DONE)
+    assert first.steps.tolist() == [again.steps[0], 20] and again.steps[1] == 35
     assert_same_run(again, fit(TASK, **SMALL | dict(seeds=[0, 1], lr=[1e30, 1e-3]), steps=35))
 
 
 # --- checkpoint and resume --------------------------------------------------------------------------------------------
 
 LONG = SMALL | dict(seeds=[3, 1], lr=[1e-2, 3e-3], l2=[0.0, 1e-3], snapshots=[0, 5, 20])
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 6, 1000])
+@pytest.mark.parametrize(("first", "second"), [(30, 70), (28, 70), (5, 29)])  # the history's rows are at multiples of 7
+def test_a_run_made_longer_is_the_longer_run(tmp_path, checkpoint_every, first, second):
+    settings = LONG | dict(seeds=[3, 1, 4], lr=[1e-2, 3e-3, 1e30], l2=[0.0, 1e-3, 0.0], snapshots=[0, 5])
+    whole, path = fit(TASK, **settings, steps=second), tmp_path / "run"
+    shorter = fit(TASK, **settings, steps=first, checkpoint=path, checkpoint_every=checkpoint_every)
+    assert_same_run(shorter, fit(TASK, **settings, steps=first))
+    assert whole.status == (Status.DONE, Status.DONE, Status.DIVERGED) and steps_done(path) == 3 * first
+    longer = fit(TASK, **settings, steps=second, checkpoint=path, checkpoint_every=checkpoint_every)
+    assert_same_run(longer, whole)
+    assert steps_done(path) == 3 * second
 
 
 @pytest.mark.parametrize("checkpoint_every", [1, 6, 1000])
@@ -287,8 +351,9 @@ def test_ctrl_c_loses_nothing(tmp_path, monkeypatch, handler, two_threads):
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
-    assert all(s.startswith("interrupted at step ") for s in stopped.status)
-    steps = [int(s.split()[-1]) for s in stopped.status]
+    assert stopped.status == (Status.INTERRUPTED,) * 2
+    steps = stopped.steps.tolist()
+    assert all(0 < step < 4000 for step in steps) and steps_done(tmp_path / "run") == sum(steps)
     assert stopped.accuracy.isnan().all()
     for m, k in enumerate(steps):  # each model as it was after its last whole step
         alone = fit(
@@ -306,30 +371,30 @@ def test_ctrl_c_loses_nothing(tmp_path, monkeypatch, handler, two_threads):
 def test_ctrl_c_without_a_checkpoint_returns_the_models(monkeypatch):
     strike(monkeypatch, 20, ctrl_c)
     run = fit(TASK, **SMALL, steps=4000)
-    assert run.status[0].startswith("interrupted at step ")
+    assert run.status == (Status.INTERRUPTED,) and 20 <= run.steps < 4000
     assert torch.isfinite(run.history.loss[0]).all()
 
 
 def test_ctrl_c_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypatch):
-    write = train.write_safetensors
+    write = engine.write_safetensors
 
     def struck(*arguments):
         ctrl_c()
         time.sleep(0.01)  # a handler that raises would raise here
         write(*arguments)
 
-    monkeypatch.setattr(train, "write_safetensors", struck)
+    monkeypatch.setattr(engine, "write_safetensors", struck)
     run = fit(TASK, **LONG, steps=60, checkpoint=tmp_path / "run", checkpoint_every=21)
     monkeypatch.undo()
-    assert run.status == ("interrupted at step 21",) * 2
+    assert run.status == (Status.INTERRUPTED,) * 2 and run.steps.tolist() == [21, 21]
     resumed = fit(TASK, **LONG, steps=60, checkpoint=tmp_path / "run", checkpoint_every=21)
     assert_same_run(resumed, fit(TASK, **LONG, steps=60))
 
 
 def test_ctrl_c_while_the_accuracy_is_measured_keeps_the_models(monkeypatch):
-    monkeypatch.setattr(train, "evaluate", lambda *a, **k: raises_keyboard_interrupt(0, None))
+    monkeypatch.setattr(variable_binding, "evaluate", lambda *a, **k: raises_keyboard_interrupt(0, None))
     run = fit(TASK, **SMALL, steps=4)
-    assert run.status == ("done",)
+    assert run.status == (Status.DONE,)
     assert run.accuracy.isnan().all()
 
 
@@ -342,6 +407,70 @@ def test_training_works_outside_the_main_thread():
     assert_same_run(runs[0], fit(TASK, **LONG, steps=20))
 
 
+class Polled(threading.Event):
+    """Says when somebody has asked whether it is set: training that can be told to stop has begun then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+
+    def is_set(self) -> bool:
+        self.begun.set()
+        return super().is_set()
+
+
+def threads_of_a_new_thread() -> int:
+    found = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize("tasks", ["binding binding", "binding repeat", "repeat binding", "repeat repeat"])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["first ends first", "second ends first"])
+def test_runs_that_overlap_leave_the_number_of_threads_as_it_was(tasks, order, two_threads):
+    repeat, recipe = TokenRepeat(3, 1, 2), Recipe(batch=4, every=5, patience=0)
+    settings = [
+        dict(task=TASK, **LONG | dict(snapshots=[]))
+        if name == "binding"
+        else dict(task=repeat, hidden=5, seeds=[0, 1], recipe=recipe, progress=False)
+        for name in tasks.split()
+    ]
+    stops, found, threads = [Polled(), Polled()], {}, []
+    for i, (options, stop) in enumerate(zip(settings, stops, strict=True)):
+
+        def train(i=i, options=options, stop=stop):
+            found[i] = fit(**options, steps=10**7, stop=stop)
+
+        threads.append(threading.Thread(target=train))
+        threads[-1].start()
+        assert stop.begun.wait(60)
+    assert torch.get_num_threads() == 2  # this thread's was never touched
+    for i in order:
+        stops[i].set()
+        threads[i].join(60)
+        assert not threads[i].is_alive()
+    assert torch.get_num_threads() == threads_of_a_new_thread() == 2
+    for i, options in enumerate(settings):
+        assert set(found[i].status) == {Status.INTERRUPTED}
+        assert fit(**options, steps=3).status == (Status.DONE,) * 2
+    assert torch.get_num_threads() == threads_of_a_new_thread() == 2
+
+
+def test_runs_that_overlap_are_the_runs_alone(two_threads):
+    lengths, found, threads = (90, 120, 60), {}, []
+    for steps in lengths:
+        threads.append(
+            threading.Thread(target=lambda steps=steps: found.update({steps: fit(TASK, **LONG, steps=steps)}))
+        )
+        threads[-1].start()
+    for thread in threads:
+        thread.join(60)
+    for steps in lengths:
+        assert_same_run(found[steps], fit(TASK, **LONG, steps=steps))
+
+
 def test_a_failure_in_one_model_surfaces_and_ends_the_others(monkeypatch, two_threads):
     def fails():
         raise MemoryError("no room")
@@ -351,14 +480,14 @@ def test_a_failure_in_one_model_surfaces_and_ends_the_others(monkeypatch, two_th
         fit(TASK, **SMALL, seeds=[0, 1], steps=10**7)  # would take hours if the other model went on
 
 
-def test_a_killed_process_resumes_bit_for_bit(tmp_path):
+def test_a_killed_process_resumes_bit_for_bit(tmp_path, root):
     path = tmp_path / "run"
     script = f"""
 from emt_core.tasks import VariableBinding
-from emt_core.training.variable_binding import fit
+from emt_core.training import fit
 fit(VariableBinding.repeat_copy(3, 2), **{LONG!r}, steps=10**7, checkpoint={str(path)!r}, checkpoint_every=10)
 """
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent.parent)
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=root)
     try:
         deadline = time.monotonic() + 120
         while not path.exists():
@@ -370,7 +499,7 @@ fit(VariableBinding.repeat_copy(3, 2), **{LONG!r}, steps=10**7, checkpoint={str(
         process.kill()  # SIGKILL: no handler, no clean-up
         process.wait()
     with safe_open(path, framework="pt") as file:
-        steps = int(file.get_tensor("0.progress")[0, 0]) + 25
+        steps = int(file.get_tensor("0.steps")[0]) + 25
     assert_same_run(
         fit(TASK, **LONG, steps=steps, checkpoint=path, checkpoint_every=10), fit(TASK, **LONG, steps=steps)
     )
@@ -442,12 +571,69 @@ def test_a_checkpoint_of_another_kind_of_device_is_refused(tmp_path):
 
 def test_no_steps_returns_the_start(tmp_path):
     run = fit(TASK, **SMALL, seeds=[0, 1], steps=0, snapshots=[0], checkpoint=tmp_path / "run")
-    start = cells.init(7, 2, generators(0, 1))
+    start = draw(generators(0, 1))
     assert all(same_bits(getattr(run.model, n), getattr(start, n)) for n in WEIGHTS)
     assert all(same_bits(getattr(run.snapshots[0], n), getattr(start, n)) for n in WEIGHTS)
-    assert run.status == ("done", "done")
+    assert run.status == (Status.DONE, Status.DONE) and run.steps.tolist() == [0, 0]
     assert run.history.loss.shape == (0, 2)
     assert run.accuracy.isfinite().all()
+
+
+NUMBERS = {
+    "NumPy's float64": np.float64,
+    "NumPy's float32": np.float32,
+    "array of no axes": np.array,
+    "float32 array of no axes": lambda x: np.array(x, dtype=np.float32),
+    "tensor of no axes": torch.tensor,
+    "float64 tensor of no axes": lambda x: torch.tensor(x, dtype=torch.float64),
+}
+MANY = {
+    "list": list,
+    "tuple": tuple,
+    "array": np.array,
+    "tensor": torch.tensor,
+    "float64 tensor": lambda x: torch.tensor(x, dtype=torch.float64),
+    "list of NumPy's": lambda x: [np.float32(y) for y in x],
+    "list of tensors": lambda x: list(torch.tensor(x)),
+}
+BINARY = dict(lr=2**-7, l2=2**-10, threshold=0.609375)  # the same number in every precision
+
+
+@pytest.mark.parametrize("made", NUMBERS.values(), ids=NUMBERS)
+def test_a_number_may_be_of_any_library(made, tmp_path):
+    plain, path = dict(seeds=[0, 1], clip=0.5, **BINARY), tmp_path / "run"
+    given = {name: made(value) for name, value in (BINARY | dict(clip=0.5)).items()}
+    whole = fit(TASK, **SMALL | plain, steps=20)
+    assert_same_run(fit(TASK, **SMALL | plain | given, steps=20), whole)
+    fit(TASK, **SMALL | plain | given, steps=8, checkpoint=path)  # and is the same setting
+    assert_same_run(fit(TASK, **SMALL | plain, steps=20, checkpoint=path), whole)
+
+
+@pytest.mark.parametrize("made", MANY.values(), ids=MANY)
+def test_numbers_for_each_model_may_be_of_any_library(made, tmp_path):
+    many = dict(lr=[2**-7, 2**-8], l2=[0.0, 2**-10], threshold=[0.609375, 0.75])
+    plain, given, path = dict(seeds=[0, 1], **many), {name: made(x) for name, x in many.items()}, tmp_path / "run"
+    whole = fit(TASK, **SMALL | plain, steps=20)
+    assert_same_run(fit(TASK, **SMALL | plain | given, steps=20, checkpoint=path), whole)
+    assert_same_run(fit(TASK, **SMALL | plain, steps=20, checkpoint=path), whole)
+
+
+@pytest.mark.parametrize("made", [*NUMBERS.values(), lambda x: [x, x]], ids=[*NUMBERS, "list"])
+@pytest.mark.parametrize("name", ["lr", "l2", "threshold", "clip"])
+@pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf], ids=str)
+def test_a_number_of_any_library_is_looked_at(name, made, wrong):
+    if name == "clip" and (wrong == math.inf or isinstance(made(wrong), list)):
+        return  # not to clip is a choice, and it is one for all
+    with pytest.raises(ValueError, match=f"^{name} must be "):
+        fit(TASK, **SMALL | {"seeds": [0, 1], name: made(wrong)}, steps=4)
+
+
+@pytest.mark.parametrize("device", [torch.device("cpu"), "cpu:0", torch.device("cpu", 0)], ids=repr)
+def test_the_cpu_has_several_names(device, tmp_path):
+    whole = fit(TASK, **LONG, steps=25)
+    fit(TASK, **LONG, steps=20, device=device, checkpoint=tmp_path / "run")
+    assert_same_run(fit(TASK, **LONG, steps=25, checkpoint=tmp_path / "run"), whole)
+    assert_same_run(fit(TASK, **LONG, steps=25, device=device), whole)
 
 
 def test_one_number_is_one_for_every_model():
@@ -469,7 +655,8 @@ def test_progress_bar_counts_every_step_and_can_be_off(capsys):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("cell", "gru"),
+        ("cell", "perceptron"),
+        ("cell", "GRU"),
         ("hidden", 0),
         ("seeds", []),
         ("seeds", [-1]),
@@ -513,34 +700,33 @@ def test_a_wrong_argument_is_named(name, value):
 
 def test_evaluate_counts_right_signs():
     task = VariableBinding.repeat_copy(3, 2)
-    exact = circuit.linear_rnn(task)
-    wrong = Elman(exact.W_uh, exact.W_hh, -exact.W_r, "identity")
-    half = Elman(exact.W_uh, exact.W_hh, exact.W_r * torch.tensor([[1.0], [-1.0]]).double(), "identity")
-    silent = Elman(exact.W_uh, exact.W_hh, 0 * exact.W_r, "identity")  # writing nothing is not right
+    exact = linear_rnn(task)
+    wrong = replace(exact, W_r=-exact.W_r)
+    half = replace(exact, W_r=exact.W_r * torch.tensor([[1.0], [-1.0]]).double())
+    silent = replace(exact, W_r=0 * exact.W_r)  # writing nothing is not right
     for model, share in ((exact, 1), (wrong, 0), (half, 0.5), (silent, 0)):
         assert evaluate(model, task, horizon=50, sequences=20).item() == pytest.approx(share, abs=1e-6)
 
 
 def test_evaluate_is_the_roll_out_on_the_sequences_of_its_seed():
-    model = cells.init(9, 2, generators(0, 1))
+    model = draw(generators(0, 1), 9)
     got = evaluate(model, TASK, horizon=12, sequences=31, seeds=[7, 5])
     for m, seed in enumerate((7, 5)):
-        generator = torch.Generator().manual_seed(train.TEST_SEED + seed)
+        generator = torch.Generator().manual_seed(LIMIT + seed)
         inputs, targets = TASK.sample(31, 12, generator)
-        _, outputs = cells.rollout(model[m], inputs, 12)
+        _, outputs = model[m].rollout(inputs, 12)
         assert got[m].item() == pytest.approx(((outputs[:, 3:] * targets) > 0).double().mean().item(), abs=1e-6)
     assert torch.equal(evaluate(model, TASK, horizon=9, seeds=[0, 1]), evaluate(model, TASK, horizon=9))
 
 
 def test_test_sequences_are_none_that_training_draws():
     # PyTorch's CPU generator keeps the low 32 bits of a seed: test streams must differ from training streams in those
-    for seed in (0, 1, train.TEST_SEED - 1):
+    for seed in (0, 1, LIMIT - 1):
         streams = [
-            torch.randint(2, (64,), generator=torch.Generator().manual_seed(s)).tolist()
-            for s in (seed, train.TEST_SEED + seed)
+            torch.randint(2, (64,), generator=torch.Generator().manual_seed(s)).tolist() for s in (seed, LIMIT + seed)
         ]
         assert streams[0] != streams[1]
-    assert train.TEST_SEED + train.TEST_SEED - 1 < 2**32
+    assert LIMIT + LIMIT - 1 < 2**32
 
 
 def test_the_accuracy_of_a_run_is_that_of_its_seeds():
@@ -549,13 +735,13 @@ def test_the_accuracy_of_a_run_is_that_of_its_seeds():
 
 
 def test_evaluate_names_wrong_arguments():
-    model = cells.init(9, 2, generators(0, 1))
+    model = draw(generators(0, 1), 9)
     with pytest.raises(ValueError, match="task must have dim 2"):
         evaluate(model, VariableBinding.repeat_copy(3, 3))
     with pytest.raises(ValueError, match="seeds"):
         evaluate(model, TASK, seeds=[0])
     with pytest.raises(ValueError, match="seeds"):
-        evaluate(model, TASK, seeds=[0, train.TEST_SEED])
+        evaluate(model, TASK, seeds=[0, LIMIT])
     with pytest.raises(ValueError, match="horizon"):
         evaluate(model, TASK, horizon=0)
     with pytest.raises(ValueError, match="sequences"):
@@ -567,13 +753,15 @@ def test_evaluate_names_wrong_arguments():
 PAIR = SMALL | dict(seeds=[3, 1], lr=[1e-2, 3e-3], l2=[0.0, 1e-3])
 
 
-def own_start() -> Elman:
-    return cells.init(7, 2, generators(8, 9), "orthogonal")
+def own_start() -> VectorNetwork:
+    g = generators(8, 9)
+    start = draw(g)
+    return replace(start, cell=start.cell.started("orthogonal", g))
 
 
 def test_starting_from_the_weights_that_the_seeds_draw_changes_nothing():
     plain = fit(TASK, **PAIR, steps=20, snapshots=[0, 5])
-    start = cells.init(7, 2, generators(3, 1))
+    start = draw(generators(3, 1))
     assert_same_run(fit(TASK, **PAIR, steps=20, snapshots=[0, 5], start=start), plain)
     wide = start.to(torch.float64)  # training is in float32 whatever the start is in
     assert_same_run(fit(TASK, **PAIR, steps=20, snapshots=[0, 5], start=wide), plain)
@@ -583,11 +771,11 @@ def test_another_start_is_trained_on_the_same_data():
     start = own_start()
     run = fit(TASK, **PAIR | dict(every=1), steps=25, snapshots=range(26), start=start)
     for m, generator in enumerate(generators(3, 1)):
-        cells.init(7, 2, [generator])  # what the seed would have drawn
+        draw([generator])  # what the seed would have drawn
         level = 0
         for step in range(25):
             inputs, targets = TASK.sample(5, SMALL["horizons"][level], generator)
-            _, outputs = cells.rollout((run.snapshots[step] if step else start)[m], inputs, targets.shape[1])
+            _, outputs = (run.snapshots[step] if step else start)[m].rollout(inputs, targets.shape[1])
             right = (outputs[:, 3:] * targets > 0).double().mean().item()
             loss = (outputs[:, 3:] - targets).square().mean().item()
             # float32: sums of at most 60 squares; a wrong batch differs in the first digit
@@ -632,7 +820,7 @@ def test_a_checkpoint_from_another_start_is_refused(tmp_path):
     before = path.read_bytes()
     nudged = start.W_r.clone()
     nudged[1, 0, 0] = torch.nextafter(nudged[1, 0, 0], torch.tensor(1.0))
-    for other in (None, cells.init(7, 2, generators(3, 1)), start[[1, 0]], Elman(start.W_uh, start.W_hh, nudged)):
+    for other in (None, draw(generators(3, 1)), start[[1, 0]], replace(start, W_r=nudged)):
         with pytest.raises(ValueError, match=r"checkpoint .* is of another run.*'start'"):
             fit(TASK, **PAIR, steps=9, start=other, checkpoint=path)
     assert path.read_bytes() == before
@@ -642,18 +830,19 @@ def test_a_checkpoint_from_another_start_is_refused(tmp_path):
         fit(TASK, **PAIR, steps=9, start=start, checkpoint=drawn)
 
 
-@pytest.mark.parametrize("wrong", ["models", "hidden", "dim", "activation", "NaN", "infinity"])
+@pytest.mark.parametrize("wrong", ["models", "hidden", "dim", "cell", "activation", "NaN", "infinity"])
 def test_a_start_that_does_not_fit_is_named(wrong):
     start = own_start()
     W_r = start.W_r.clone()
     W_r[1, 1, 3] = math.nan if wrong == "NaN" else math.inf
     bad, message = {
         "models": (start[0], "2 models with 7 units and dim 2, got .1, 7, 2"),
-        "hidden": (cells.init(8, 2, generators(0, 1)), "7 units and dim 2, got .2, 8, 2"),
-        "dim": (cells.init(7, 3, generators(0, 1)), "dim 2, got .2, 7, 3"),
-        "activation": (Elman(start.W_uh, start.W_hh, start.W_r, "identity"), "activation 'tanh', got 'identity'"),
-        "NaN": (Elman(start.W_uh, start.W_hh, W_r), "finite weights"),
-        "infinity": (Elman(start.W_uh, start.W_hh, W_r), "finite weights"),
+        "hidden": (draw(generators(0, 1), 8), "7 units and dim 2, got .2, 8, 2"),
+        "dim": (draw(generators(0, 1), 7, 3), "dim 2, got .2, 7, 3"),
+        "cell": (VectorNetwork.init(GRU, 2, 7, generators(0, 1)), "the cell 'elman', got GRU"),
+        "activation": (elman(start.W_uh, start.W_hh, start.W_r, "identity"), "activation 'tanh', got 'identity'"),
+        "NaN": (replace(start, W_r=W_r), "finite weights"),
+        "infinity": (replace(start, W_r=W_r), "finite weights"),
     }[wrong]
     with pytest.raises(ValueError, match=f"^start must have .*{message}"):
         fit(TASK, **PAIR, steps=4, start=bad)

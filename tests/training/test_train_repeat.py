@@ -11,10 +11,13 @@ import pytest
 import torch
 from oracles import SHAPE_ERRORS, generators, same_bits
 
-from emt_core.networks import cells
-from emt_core.training import token_repeat as repeat
-from emt_core.training.optimise import Recipe
+from emt_core import training
+from emt_core.networks import GRU, TokenNetwork
+from emt_core.networks.tokens import right_tokens
 from emt_core.tasks import Sequences, TokenRepeat
+from emt_core.training import Optimised, Recipe, Repeaters, Status
+from emt_core.training import scores as judge
+from emt_core.training.engine import steps_done
 
 TASK = TokenRepeat(4, 1, 5)
 RECIPE = Recipe(steps=12, lr=0.01, batch=8, every=5, patience=0)
@@ -40,7 +43,7 @@ def random_right(models, sequences, seed=0) -> torch.Tensor:
 def test_cross_entropy_is_torchs_over_the_tokens_that_are_there(for_all):
     sequences = TASK.sample(9, generators(*((0,) if for_all else (0, 1, 2))))
     scores = torch.randn(3, 5, 9, 4, generator=generators(7)[0], dtype=torch.float64, requires_grad=True)
-    got = repeat.cross_entropy(scores, sequences)
+    got = judge.cross_entropy(scores, sequences)
     for m in range(3):
         own = 0 if for_all else m
         target = torch.where(sequences.mask[own], sequences.tokens[own], -100)
@@ -54,10 +57,8 @@ def test_shares_are_counted_one_by_one():
     sequences = TASK.sample(40, generators(0, 1))
     for chosen, models in ((sequences, 2), (Sequences(sequences.tokens[:1], sequences.lengths[:1]), 3)):
         right = random_right(models, chosen)
-        tokens, at, whole = (
-            f(right, chosen) for f in (repeat.token_accuracy, repeat.by_position, lambda r, _: r.all(1))
-        )
-        lengths = repeat.by_length(right, chosen.lengths)
+        tokens, at, whole = (f(right, chosen) for f in (judge.token_accuracy, judge.by_position, lambda r, _: r.all(1)))
+        lengths = judge.by_length(right, chosen.lengths)
         assert list(lengths) == [1, 2, 3, 4, 5]
         for m in range(models):
             own = chosen.lengths[min(m, len(chosen.lengths) - 1)].tolist()
@@ -75,15 +76,15 @@ def test_shares_are_counted_one_by_one():
 
 def test_a_position_that_no_sequence_has_is_no_number():
     sequences = TASK.sample(10, generators(0), length=2)
-    at = repeat.by_position(torch.ones(1, 5, 10, dtype=torch.bool), sequences)
+    at = judge.by_position(torch.ones(1, 5, 10, dtype=torch.bool), sequences)
     assert at[0, :2].tolist() == [1, 1] and at[0, 2:].isnan().all()
-    assert repeat.by_length(torch.ones(1, 5, 10, dtype=torch.bool), sequences.lengths)[2].tolist() == [1]
+    assert judge.by_length(torch.ones(1, 5, 10, dtype=torch.bool), sequences.lengths)[2].tolist() == [1]
 
 
 def test_repeats_compares_what_is_written_from_what_was_read():
-    model, sequences = cells.gru_init(6, 4, generators(0, 1)), TASK.sample(30, generators(2, 3))
-    right = repeat.repeats(model, sequences)
-    written = cells.write(model, cells.encode(model, sequences), 5)
+    model, sequences = TokenNetwork.init(GRU, 4, 6, generators(0, 1)), TASK.sample(30, generators(2, 3))
+    right = judge.repeats(model, sequences)
+    written = model.write(model.encode(sequences), 5)
     for m in range(2):
         for b, tokens in enumerate(columns(sequences, m)):
             assert right[m, : len(tokens), b].tolist() == [
@@ -92,16 +93,16 @@ def test_repeats_compares_what_is_written_from_what_was_read():
             assert right[m, len(tokens) :, b].all()
     assert 0 < right.double().mean() < 1
     h = torch.randn(2, 30, 6, generator=generators(9)[0])  # from another state
-    assert torch.equal(repeat.repeats(model, sequences, h), cells.right_tokens(cells.write(model, h, 5), sequences))
-    model.W_hh.requires_grad_()
-    assert torch.equal(repeat.repeats(model, sequences), right)
+    assert torch.equal(judge.repeats(model, sequences, h), right_tokens(model.write(h, 5), sequences))
+    model.cell.W_hh.requires_grad_()
+    assert torch.equal(judge.repeats(model, sequences), right)
 
 
 @pytest.mark.parametrize(("size", "kept"), [(1000, 40), (40, 40), (20, 20), (13, 14), (1, 1)])
 def test_spread_takes_evenly(size, kept):
     sequences = TASK.validation(40)
     assert sequences.tokens.shape[2] == 40
-    some = repeat.spread(sequences, size)
+    some = judge.spread(sequences, size)
     step = max(1, 40 // size)
     assert some.tokens.shape[2] == kept and torch.equal(some.tokens, sequences.tokens[..., ::step])
     assert size < 10 or len(some.lengths.unique()) == len(sequences.lengths.unique())
@@ -110,20 +111,31 @@ def test_spread_takes_evenly(size, kept):
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def fit(**options) -> repeat.Repeaters:
+def fit(**options) -> Repeaters:
     settings = dict(hidden=6, seeds=[0, 1, 2], recipe=RECIPE, progress=False)
-    return repeat.fit(options.pop("task", TASK), **(settings | options))
+    return training.fit(options.pop("task", TASK), **(settings | options))
 
 
-def same(a: repeat.Repeaters, b: repeat.Repeaters) -> bool:
+def same(a: Repeaters, b: Repeaters) -> bool:
+    x, y = a.training, b.training
     return (
-        all(same_bits(getattr(a.model, name), getattr(b.model, name)) for name in WEIGHTS)
+        a.model.weights.keys() == b.model.weights.keys() == x.weights.keys() == y.weights.keys() == set(WEIGHTS)
+        and all(same_bits(w, b.model.weights[name]) for name, w in a.model.weights.items())
+        and all(same_bits(w, y.weights[name]) and same_bits(w, a.model.weights[name]) for name, w in x.weights.items())
         and same_bits(a.exact, b.exact)
-        and all(
-            x.status == y.status and same_bits(x.scores, y.scores) and same_bits(x.losses, y.losses)
-            for x, y in zip(a.training, b.training, strict=True)
-        )
+        and a.status == b.status == x.status == y.status
+        and all(same_bits(getattr(x, name), getattr(y, name)) for name in ("steps", "scores", "losses"))
     )
+
+
+def model(found: Repeaters, m: int) -> Repeaters:
+    """Model m of several, as if it had been alone: without looks that others alone had."""
+    run, looks = found.training, int((~found.training.scores[:, m].isnan()).sum())
+    assert run.scores[looks:, m].isnan().all() and run.losses[looks:, m].isnan().all()
+    columns = (x[:looks, m : m + 1].contiguous() for x in (run.scores, run.losses))
+    weights = {name: w[m : m + 1] for name, w in run.weights.items()}
+    own = Optimised(weights, run.steps[m : m + 1], run.status[m : m + 1], *columns)
+    return Repeaters(found.model[m], found.exact[m : m + 1], own)
 
 
 @pytest.mark.parametrize("autoregressive", [True, False], ids=["autoregressive", "no input"])
@@ -131,20 +143,16 @@ def test_it_learns_to_repeat(autoregressive):
     task = TokenRepeat(3, 1, 2)
     recipe = Recipe(steps=60, lr=0.1, batch=32, every=20, patience=0)
     found = fit(task=task, hidden=10, seeds=[0], recipe=recipe, autoregressive=autoregressive)
-    (training,) = found.training
-    assert training.losses[0] > 0.4 and training.losses[-1] < 0.02
-    assert repeat.repeats(found.model, task.sample(100, generators(9), task.validation())).all()
-    assert found.model.autoregressive is autoregressive and not found.model.W_hh.requires_grad
+    assert found.training.losses[0] > 0.4 and found.training.losses[-1] < 0.02
+    assert judge.repeats(found.model, task.sample(100, generators(9), task.validation())).all()
+    assert found.model.autoregressive is autoregressive and not found.model.cell.W_hh.requires_grad
 
 
 def test_a_seed_is_the_same_alone_and_among_others():
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     together = fit()
     for m, seed in enumerate((0, 1, 2)):
-        alone = fit(seeds=[seed])
-        assert all(same_bits(getattr(alone.model, name), getattr(together.model[m], name)) for name in WEIGHTS)
-        assert alone.exact.item() == together.exact[m].item()
-        assert same_bits(alone.training[0].losses, together.training[m].losses)
+        assert same(fit(seeds=[seed]), model(together, m))
     assert torch.equal(torch.get_rng_state(), before) and torch.get_num_threads() == threads
 
 
@@ -159,26 +167,27 @@ def test_exact_is_of_all_validation_sequences_and_none_is_trained_on(monkeypatch
     found = fit(validation=validation)
     assert len(drawn) == 3 * RECIPE.steps and {each.tokens.shape for each in drawn} == {(1, 5, 8)}
     assert not any(TASK.contains(each, validation).any() for each in drawn)
-    right = repeat.repeats(found.model, validation)
+    right = judge.repeats(found.model, validation)
     assert found.exact.tolist() == right.all(1).double().mean(1).tolist()
-    assert [t.scores[-1].item() for t in found.training] == repeat.token_accuracy(right, validation).tolist()
+    assert found.training.scores[-1].tolist() == judge.token_accuracy(right, validation).tolist()
 
 
 def test_the_loss_is_that_of_the_first_batch():
     """What a step of the recipe is, by hand."""
     own = generators(3)
-    start = cells.gru_init(6, 4, own)
+    start = TokenNetwork.init(GRU, 4, 6, own)
     batch = TASK.sample(8, own, TASK.validation())
-    weights = {name: getattr(start, name).clone().requires_grad_() for name in WEIGHTS}
-    model = replace(start, **weights)
-    loss = repeat.cross_entropy(cells.logits(model, cells.encode(model, batch), batch), batch)
+    weights = {name: w.clone().requires_grad_() for name, w in start.weights.items()}
+    assert set(weights) == set(WEIGHTS)
+    model = start.with_weights(weights)
+    loss = judge.cross_entropy(model.logits(model.encode(batch), batch), batch)
     loss.sum().backward()
     optimiser = torch.optim.AdamW(weights.values(), lr=0.01, weight_decay=0.1)
     optimiser.step()
     found = fit(seeds=[3], recipe=replace(RECIPE, steps=1, every=1))
-    assert found.training[0].losses.item() == pytest.approx(loss.item(), rel=1e-6)
+    assert found.training.losses.item() == pytest.approx(loss.item(), rel=1e-6)
     for name in WEIGHTS:
-        torch.testing.assert_close(getattr(found.model, name), weights[name].detach(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found.model.weights[name], weights[name].detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_one_interruption_ends_every_seed(monkeypatch):
@@ -192,10 +201,11 @@ def test_one_interruption_ends_every_seed(monkeypatch):
     monkeypatch.setattr(TokenRepeat, "sample", told)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        run = repeat.fit(TASK, hidden=6, seeds=[0, 1, 2], recipe=Recipe(steps=100_000, batch=8), progress=False)
+        run = fit(recipe=Recipe(steps=100_000, batch=8))
     finally:
         signal.signal(signal.SIGINT, before)
-    assert [r.status for r in run.training] == [("interrupted",)] * 3
+    assert run.status == run.training.status == (Status.INTERRUPTED,) * 3
+    assert (run.training.steps < 100_000).all() and run.training.steps.sum() < 30
 
 
 def test_one_failure_ends_every_seed(monkeypatch):
@@ -208,7 +218,7 @@ def test_one_failure_ends_every_seed(monkeypatch):
 
     monkeypatch.setattr(TokenRepeat, "sample", fails)
     with pytest.raises(OSError, match="a failure"):
-        repeat.fit(TASK, hidden=6, seeds=[0, 1], recipe=Recipe(steps=100_000, batch=8), progress=False)
+        fit(seeds=[0, 1], recipe=Recipe(steps=100_000, batch=8))
 
 
 def test_interrupted_and_resumed_is_uninterrupted(tmp_path, monkeypatch, caplog):
@@ -223,25 +233,109 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path, monkeypatch, caplog)
     monkeypatch.setattr(TokenRepeat, "sample", told)
     with caplog.at_level(logging.WARNING):
         part = fit(stop=stop, **options)
-    assert part.training[0].steps.tolist() == [7] and part.training[0].status == ("interrupted",)
+    assert part.training.steps.tolist() == [7] and part.status == (Status.INTERRUPTED,)
+    assert steps_done(options["checkpoint"]) == 7
     assert same(fit(**options), fit(seeds=[5]))
     assert next(calls) == 7 + 5 + 12 + 1  # it went on, and did not start again
-    others = [dict(hidden=7), dict(seeds=[6]), dict(autoregressive=False), dict(task=TokenRepeat(4, 1, 4))]
-    for other in (*others, dict(validation=TASK.validation(20, seed=5))):
-        with pytest.raises(ValueError, match="is of another run"):
-            fit(**(options | other))
 
 
-def test_wrong_arguments_are_named(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("hidden", 7), ("seeds", [6]), ("seeds", [5, 6]), ("autoregressive", False), ("cell", "elman"),
+        ("task", TokenRepeat(4, 1, 4)), ("validation", TASK.validation(20, seed=5)), ("recipe", replace(RECIPE, lr=1)),
+        ("recipe", replace(RECIPE, batch=9)),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)  # fmt: skip
+def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path, name, other):
+    options = dict(seeds=[5], checkpoint=tmp_path / "run")
+    fit(**options)
+    before = options["checkpoint"].read_bytes()
+    with pytest.raises(ValueError, match=rf"^checkpoint .*run is of another run; \(there, here\): .*'{name}'"):
+        fit(**(options | {name: other}))
+    assert options["checkpoint"].read_bytes() == before
+
+
+# Of the three seeds one is flat at step 45 and one at 30; the other goes on to the end, between two looks of the rule.
+LONGER = Recipe(steps=53, lr=0.05, batch=8, every=5, patience=4, tolerance=0.02, least=0)
+
+
+FEW = TASK.validation(100)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Repeaters:
+    return fit(recipe=LONGER, validation=FEW)
+
+
+@pytest.mark.parametrize(("first", "checkpoint_every"), [(1, 2000), (25, 8), (30, 2000), (38, 8), (51, 8)])
+def test_a_run_made_longer_is_the_longer_run(tmp_path, first, checkpoint_every, whole):
+    path = tmp_path / "run"
+    assert whole.training.steps.tolist() == [45, 53, 30]
+    assert whole.status == (Status.FLAT, Status.DONE, Status.FLAT)
+    options = dict(recipe=LONGER, validation=FEW, checkpoint=path, checkpoint_every=checkpoint_every)
+    shorter = fit(**options, steps=first)
+    assert shorter.training.steps.tolist() == [min(first, at) for at in whole.training.steps.tolist()]
+    assert steps_done(path) == shorter.training.steps.sum()
+    assert same(shorter, fit(recipe=LONGER, validation=FEW, steps=first))
+    assert same(fit(**options), whole)
+    assert steps_done(path) == whole.training.steps.sum()
+    assert same(fit(**options), whole)  # nothing left to do: read back from the file
+    with pytest.raises(ValueError, match=r"^steps must be at least 53, where checkpoint .*run stands, got 52$"):
+        fit(**options, steps=52)
+
+
+def test_steps_take_the_place_of_the_recipes():
+    assert same(fit(steps=7), fit(recipe=replace(RECIPE, steps=7)))
+    with pytest.raises(ValueError, match=r"^steps must be at least 1, got 0"):
+        fit(steps=0)
+
+
+def test_several_seeds_are_interrupted_and_resumed_in_one_checkpoint(tmp_path, monkeypatch):
+    stop, calls, sample = threading.Event(), itertools.count(1), TokenRepeat.sample
+
+    def told(self, *arguments, **options):
+        if next(calls) == 20:
+            stop.set()
+        return sample(self, *arguments, **options)
+
+    path = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(TokenRepeat, "sample", told)
+        part = fit(stop=stop, checkpoint=path, checkpoint_every=4)
+    assert Status.INTERRUPTED in part.status and steps_done(path) == part.training.steps.sum() < 36
+    for m, steps in enumerate(part.training.steps.tolist()):  # each as it was after its last whole step
+        alone = fit(seeds=[m], steps=max(1, steps)).model
+        assert steps == 0 or all(same_bits(w, part.model[m].weights[name]) for name, w in alone.weights.items())
+    assert same(fit(checkpoint=path, checkpoint_every=4), fit())
+
+
+@pytest.mark.parametrize("device", [torch.device("cpu"), "cpu:0", torch.device("cpu", 0)], ids=repr)
+def test_the_cpu_has_several_names(device, tmp_path):
+    whole = fit()
+    assert same(fit(device=device, checkpoint=tmp_path / "run"), whole)
+    assert same(fit(checkpoint=tmp_path / "run"), whole)
+
+
+def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match=r"^seeds must hold at least one seed, got none"):
         fit(seeds=[])
     with pytest.raises(ValueError, match=r"^seeds must be at least 0, got -1"):
         fit(seeds=[-1])
+    with pytest.raises(ValueError, match=r"^seeds must be below 2147483648, got 2147483648"):
+        fit(seeds=[0, 2**31])
     with pytest.raises(ValueError, match=r"^hidden must be at least 1, got 0"):
         fit(hidden=0)
-    with pytest.raises(ValueError, match=r"^seeds must be one for a checkpoint on the CPU, got \[0, 1, 2\]"):
-        fit(checkpoint=tmp_path / "x")
-    with pytest.raises(ValueError, match=r"^sequences must have L = 5 tokens, got 4"):
+    with pytest.raises(ValueError, match=r"^validation must have L = 5 tokens, got 4"):
         fit(validation=TokenRepeat(4, 1, 4).validation(10))
+    with pytest.raises(ValueError, match=r"^validation must hold tokens in 0 … 3, got 4"):
+        fit(validation=TokenRepeat(5, 1, 5).validation(100))
+    with pytest.raises(ValueError, match=r"^device must be 'cpu' or a CUDA device, got 'abacus'"):
+        fit(device="abacus")
+    with pytest.raises(ValueError, match=r"^cell must be one of .*, got 'perceptron'"):
+        fit(cell="perceptron")
+    with pytest.raises(ValueError, match=r"^task must be a VariableBinding or a TokenRepeat, got str"):
+        training.fit.__wrapped__("repeat")  # behind the tests' check of types
     with pytest.raises(SHAPE_ERRORS, match="hidden"):
         fit(hidden=6.0)
