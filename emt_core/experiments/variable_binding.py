@@ -100,7 +100,8 @@ class Model(Line):
 
     @property
     def extends(self) -> bool:
-        return not self.look  # its checkpoint would have to hold other looks
+        """Not with looks: the checkpoint of a shorter run has no room for those of a longer one."""
+        return not self.look
 
     def files(self, key: str) -> tuple[str, ...]:
         return (weights_file(key), film_file(key)) if self.look else (weights_file(key),)
@@ -243,7 +244,7 @@ def table1(
 
 
 THRESHOLD = 0.96  # of all that follows
-# (task of PAPER_TRIPLES, units, L2 penalty, seeds, steps) at the paper's size; seed 0 of the first is repeat_copy's
+#: (task of PAPER_TRIPLES, units, L2 penalty, seeds, steps) at the paper's size; seed 0 of the first is repeat_copy's
 FULL_SIZE = {
     "circuits": [(0, 128, 0.0, range(1, 4), 20_000), *((place, 128, 0.0, range(4), 10_000) for place in (1, 2, 3))],
     "failures": [
@@ -286,7 +287,8 @@ def repeat_copy(out: str | Path, *, seeds: Iterable[int] = range(8), steps: int 
 
 
 SMALL: dict[str, Any] = {"task": VariableBinding.repeat_copy(4, 4), "hidden": 32, "horizons": (10, 20), "look": 50}
-CONDITIONS: dict[str, dict[str, Any]] = {  # what differs from it
+#: what differs from a small network as the authors would train it
+CONDITIONS: dict[str, dict[str, Any]] = {
     "as the authors": {},
     "orthogonal start": {"start": "orthogonal"},
     "identity start": {"start": "identity"},
