@@ -53,7 +53,7 @@ def ship(folder: str | Path, out: str | Path = "book/data", *, experiment: str =
 
 @dataclass(frozen=True)
 class _Shipment:
-    table: Table[Any]
+    table: Table
     out: Path
     about: dict[str, str]
     files: list[Path]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,7 +23,6 @@ from emt_core.support.files import write_text
 from emt_core.support.running import one_thread_per_product
 from emt_core.training.engine import steps_done
 
-L = TypeVar("L", bound="Line")
 CUDA_GROUP = 512  # models in one product, at most
 TABLE_EVERY = 2.0  # seconds between two versions of the table while the sweep runs
 
@@ -203,12 +202,12 @@ def _groups(lines: list[Line], done: set[Line], size: int) -> Iterator[list[Line
     return iter(sorted(filter(None, left), key=lambda part: part[0].seed))
 
 
-class Table(Generic[L]):
+class Table:
     """The rows of a folder, by line, and the file that shows them. Any version may have written them."""
 
-    def __init__(self, out: Path, kind: type[L], lines: Sequence[L] = ()):
+    def __init__(self, out: Path, kind: type[Line], lines: Sequence[Line] = ()):
         self.out, self.kind, self.lines = out, kind, lines
-        self.rows: dict[L, dict] = {}
+        self.rows: dict[Any, dict] = {}
         self.written = 0.0
         found = jobs.results(out)
         latest_last = sorted(found, key=lambda key: (out / "rows" / f"{key}.json").stat().st_mtime_ns)
@@ -227,7 +226,7 @@ class Table(Generic[L]):
         if time.monotonic() - self.written > TABLE_EVERY:
             self.write()
 
-    def has_files(self, line: L) -> bool:
+    def has_files(self, line: Line) -> bool:
         names = line.files(self.rows[line].get("key", line.key))
         return all((self.out / name).exists() for name in names)
 
