@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from emt_core.analysis import layers
-from emt_core.networks import GRU, TokenNetwork
+from emt_core.networks import GRU, Elman, TokenNetwork
 from emt_core.networks.cell import rows
 from emt_core.tasks import Sequences
 
@@ -92,6 +92,12 @@ def test_gates_are_those_of_the_step() -> None:
         z = model.cell.gates(h, rows(model.embedding, row.expand(2, -1)))[1]
         torch.testing.assert_close(layers.gates(model, tokens)[:, p], z)
         h = model.step(h, row.expand(2, -1))
+
+
+def test_the_gates_of_another_cell_are_refused() -> None:
+    model = TokenNetwork.init(Elman, 3, 4, [torch.Generator().manual_seed(0)])
+    with pytest.raises(ValueError, match=r"^model must have the cell 'gru', got Elman$"):
+        layers.gates(model, torch.tensor([[0, 2], [1, 1]]))
 
 
 def test_length_must_be_a_positive_integer() -> None:

@@ -99,7 +99,7 @@ def twin(cell: Cell) -> torch.nn.Module:
 @each_cell
 def test_binding_is_torchs_own_module_with_adam_and_clipping(cell):
     """Ten steps of one model."""
-    clip, lr, l2 = 0.3, 0.01, 0.01
+    clip, lr, l2 = 0.05, 0.01, 0.01
     found = train("binding", cell, 10, [5], every=1, lr=lr, clip=clip, l2=l2)
     (generator,) = generators(5)
     drawn = VectorNetwork.init(CELLS[cell], BINDING.dim, N, [generator])
