@@ -26,27 +26,32 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import jacrev, vmap
 
+from emt_core.networks.kernels.shapes import check_shapes
 from emt_core.support.checks import Self, integer
 
+Generators = Sequence[torch.Generator]  #: one a model
 Scan = Callable[..., Tensor]  #: what :meth:`Cell.scan` makes
 
 
-class Ensemble(ABC):
-    """M models as tensors whose first axis is the models: what cells and whole networks share."""
+class Ensemble:
+    """M models as a dataclass of tensors whose first axis is the models: what cells and whole networks share."""
 
     @property
-    @abstractmethod
     def weights(self) -> dict[str, Tensor]:
         """All tensors by name, each (M, …)."""
+        return {name: value for name, value in self._fields().items() if isinstance(value, Tensor)}
 
-    @abstractmethod
     def with_weights(self, weights: dict[str, Tensor]) -> Self:
         """The same with other tensors, as named by :attr:`weights`."""
+        return replace(self, **weights)  # type: ignore[type-var]
 
     @property
     def settings(self) -> dict[str, Any]:
         """What decides what the models do apart from their tensors."""
-        return {}
+        return {name: value for name, value in self._fields().items() if not isinstance(value, Tensor | None)}
+
+    def _fields(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
 
     @property
     def models(self) -> int:
@@ -85,14 +90,14 @@ class Ensemble(ABC):
     __hash__ = None  # type: ignore[assignment]
 
 
-class Cell(Ensemble):
+class Cell(Ensemble, ABC):
     """A recurrent cell; see the module."""
 
     module: ClassVar[type[torch.nn.Module] | None] = None
 
     @classmethod
     @abstractmethod
-    def init(cls, inputs: int, hidden: int, generators: Sequence[torch.Generator]) -> Self:
+    def init(cls, inputs: int, hidden: int, generators: Generators) -> Self:
         """Freshly drawn cells for ``inputs`` = I numbers, one per generator, float32, as PyTorch draws its modules."""
 
     @property
@@ -133,19 +138,6 @@ class Cell(Ensemble):
 
         return states
 
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        named = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in named.items() if isinstance(value, Tensor)}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        named = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in named.items() if not isinstance(value, Tensor) and value is not None}
-
-    def with_weights(self, weights: dict[str, Tensor]) -> Self:
-        return replace(self, **weights)  # type: ignore[type-var]
-
     def zero_state(self, batch: int) -> Float[Tensor, "M B n"]:
         """The state in which reading begins."""
         return next(iter(self.weights.values())).new_zeros(self.models, batch, self.state_size)
@@ -159,9 +151,7 @@ class Cell(Ensemble):
         Zero is a fixed point of an Elman network without biases, and its Jacobian there is W_hh (tanh′(0) = 1).
         """
         h = self.zero_state(1)[:, 0] if h is None else h
-        for name, given, size in (("h", h, self.state_size), ("x", x, self.inputs)):
-            if given is not None and tuple(given.shape) != (self.models, size):
-                raise ValueError(f"{name} must have shape {(self.models, size)}, got {tuple(given.shape)}")
+        check_shapes("", h=(h, (self.models, self.state_size)), x=(x, (self.models, self.inputs)))
 
         def step(weights: dict[str, Tensor], h: Tensor, x: Tensor | None) -> Tensor:
             alone = self.with_weights({name: w[None] for name, w in weights.items()})
@@ -193,14 +183,11 @@ class GatedCell(Cell):
     def __post_init__(self) -> None:
         if self.W_hh.ndim != 3 or self.W_hh.shape[1] != self.blocks * self.W_hh.shape[2]:
             raise ValueError(f"W_hh must have shape (M, {self.blocks}·N, N), got {tuple(self.W_hh.shape)}")
-        stacked = tuple(self.W_hh.shape[:2])
-        for name, want in (("W_ih", (*stacked, self.W_ih.shape[-1])), ("b_ih", stacked), ("b_hh", stacked)):
-            got = tuple(getattr(self, name).shape)
-            if got != want:
-                raise ValueError(f"{name} must have shape {want} to go with W_hh {tuple(self.W_hh.shape)}, got {got}")
+        G, beside = tuple(self.W_hh.shape[:2]), f" to go with W_hh {tuple(self.W_hh.shape)}"
+        check_shapes(beside, W_ih=(self.W_ih, (*G, self.W_ih.shape[-1])), b_ih=(self.b_ih, G), b_hh=(self.b_hh, G))
 
     @classmethod
-    def init(cls, inputs: int, hidden: int, generators: Sequence[torch.Generator]) -> Self:
+    def init(cls, inputs: int, hidden: int, generators: Generators) -> Self:
         """U(−1/√N, 1/√N) for every weight, as PyTorch draws its module."""
         inputs, hidden = integer("inputs", inputs, 1), integer("hidden", hidden, 1)
         size = cls.blocks * hidden
@@ -216,19 +203,48 @@ class GatedCell(Cell):
 
     @classmethod
     def of_module(cls, module: Any) -> Self:
-        zeros = module.weight_hh_l0.new_zeros(len(module.weight_hh_l0))
-        biases = (getattr(module, f"bias_{way}_l0") if module.bias else zeros for way in ("ih", "hh"))
-        return cls(*(w[None] for w in (module.weight_ih_l0, module.weight_hh_l0, *biases)))
+        weights = list(module.parameters())  # in the order of our fields; without biases only two
+        weights += [weights[1].new_zeros(len(weights[1]))] * (4 - len(weights))
+        return cls(*(w[None] for w in weights))
 
     def to_module(self) -> torch.nn.Module:
         assert self.module is not None
         made = self.module(self.inputs, self.hidden, dtype=self.W_hh.dtype, device=self.device)
-        names = {"weight_ih_l0": "W_ih", "weight_hh_l0": "W_hh", "bias_ih_l0": "b_ih", "bias_hh_l0": "b_hh"}
-        made.load_state_dict({theirs: self.weights[mine][0].detach() for theirs, mine in names.items()})
+        made.load_state_dict(dict(zip(made.state_dict(), (w[0] for w in self.weights.values()), strict=True)))
         return made
 
 
-def uniform(shape: tuple[int, ...], bound: float, generators: Sequence[torch.Generator]) -> Float[Tensor, "M ..."]:
+@dataclass(frozen=True, eq=False)
+class Network(Ensemble):
+    """A cell with a way in and a way out, whose tensors the subclasses hold."""
+
+    cell: Cell
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return self.cell.weights | super().weights
+
+    def with_weights(self, weights: dict[str, Tensor]) -> Self:
+        mine = {name: weights[name] for name in super().weights}
+        own = {name: w for name, w in weights.items() if name not in mine}
+        return replace(self, cell=self.cell.with_weights(own), **mine)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.cell.settings | super().settings | {"cell": type(self.cell).__name__.lower()}
+
+    @property
+    def hidden(self) -> int:
+        """N, the size of the visible state."""
+        return self.cell.hidden
+
+    @property
+    def state_size(self) -> int:
+        """n, the size of the whole state."""
+        return self.cell.state_size
+
+
+def uniform(shape: tuple[int, ...], bound: float, generators: Generators) -> Float[Tensor, "M ..."]:
     """One tensor from U(−bound, bound) per generator."""
     if len(generators) == 0:
         raise ValueError("generators must hold at least one torch.Generator, got none")

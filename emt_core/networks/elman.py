@@ -1,16 +1,15 @@
-"""The Elman cell, in the paper's form without biases (arXiv:2310.02430), and the slow truth of its training."""
+"""The Elman cell, in the paper's form without biases (arXiv:2310.02430)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emt_core.networks.cell import Cell, uniform
-from emt_core.networks.kernels.shapes import Matrices, check
+from emt_core.networks.cell import Cell, Generators, uniform
+from emt_core.networks.kernels.shapes import check_shapes
 from emt_core.support.checks import Self, integer
 
 RECURRENT_STARTS = ("uniform", "orthogonal", "identity", "small")
@@ -35,13 +34,11 @@ class Elman(Cell):
         if self.W_uh.ndim != 3:
             raise ValueError(f"W_uh must have shape (M, N, I), got {tuple(self.W_uh.shape)}")
         models, hidden, _ = size = tuple(self.W_uh.shape)
-        for name, want in (("W_hh", (models, hidden, hidden)), ("b", (models, hidden))):
-            given = getattr(self, name)
-            if given is not None and tuple(given.shape) != want:
-                raise ValueError(f"{name} must have shape {want} to go with W_uh {size}, got {tuple(given.shape)}")
+        beside = f" to go with W_uh {size}"
+        check_shapes(beside, W_hh=(self.W_hh, (models, hidden, hidden)), b=(self.b, (models, hidden)))
 
     @classmethod
-    def init(cls, inputs: int, hidden: int, generators: Sequence[torch.Generator]) -> Self:
+    def init(cls, inputs: int, hidden: int, generators: Generators) -> Self:
         """U(−1/√N, 1/√N) for every weight, PyTorch's default for ``nn.RNN``, which is how the authors start."""
         inputs, hidden = integer("inputs", inputs, 1), integer("hidden", hidden, 1)
         W_uh = uniform((hidden, inputs), hidden**-0.5, generators)
@@ -61,7 +58,7 @@ class Elman(Cell):
             drive = drive + x @ self.W_uh.mT
         return ACTIVATIONS[self.activation](drive if self.b is None else drive + self.b[:, None])
 
-    def started(self, recurrent: str, generators: Sequence[torch.Generator]) -> Self:
+    def started(self, recurrent: str, generators: Generators) -> Self:
         """The same cells with another start of W_hh: ``"orthogonal"`` (uniformly drawn), ``"identity"``, ``"small"``, a
         tenth of what it is, or ``"uniform"``, as it is."""
         if recurrent not in RECURRENT_STARTS:
@@ -87,37 +84,8 @@ class Elman(Cell):
     def to_module(self) -> torch.nn.Module:
         if self.activation == "identity":
             raise ValueError("cell.activation must be 'tanh' or 'relu' for torch.nn.RNN, got 'identity'")
-        dtype, device = self.W_hh.dtype, self.device
-        made = torch.nn.RNN(self.inputs, self.hidden, 1, self.activation, dtype=dtype, device=device)
-        bias = torch.zeros_like(self.W_hh[0, 0]) if self.b is None else self.b[0].detach()
-        weights = {"weight_ih_l0": self.W_uh[0].detach(), "weight_hh_l0": self.W_hh[0].detach(), "bias_ih_l0": bias}
-        made.load_state_dict(weights | {"bias_hh_l0": torch.zeros_like(bias)})
+        made = torch.nn.RNN(self.inputs, self.hidden, 1, self.activation, dtype=self.W_hh.dtype, device=self.device)
+        zeros = torch.zeros_like(self.W_hh[0, 0])
+        weights = self.W_uh[0], self.W_hh[0], zeros if self.b is None else self.b[0], zeros
+        made.load_state_dict(dict(zip(made.state_dict(), weights, strict=True)))
         return made
-
-
-def loss_and_grad(
-    W_uh: Float[Tensor, "M N D"],
-    W_hh: Float[Tensor, "M N N"],
-    W_r: Float[Tensor, "M D N"],
-    inputs: Float[Tensor, "M S B D"],
-    targets: Float[Tensor, "M T B D"],
-) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], Matrices]:
-    """The truth beside the kernels, by autograd. Per model: mean squared error over the T output steps that follow S
-    inputs, share of right signs, and the gradient of the former.
-
-    The loss is a mean over time, batch and dimension, not over models: a model's gradient does not depend on how many
-    others share the call.
-    """
-    check(W_uh, W_hh, W_r, inputs, targets)
-    weights = [w.detach().clone().requires_grad_() for w in (W_uh, W_hh, W_r)]
-    cell, h, written = Elman(W_uh=weights[0], W_hh=weights[1]), None, []
-    h = inputs.new_zeros(*inputs.shape[:1], inputs.shape[2], cell.hidden)
-    for t in range(inputs.shape[1] + targets.shape[1]):
-        h = cell.step(h, inputs[:, t] if t < inputs.shape[1] else None)
-        if t >= inputs.shape[1]:
-            written.append(h @ weights[2].mT)
-    outputs = torch.stack(written, dim=1)
-    loss = (outputs - targets).square().mean(dim=(1, 2, 3))
-    d_uh, d_hh, d_r = torch.autograd.grad(loss.sum(), weights)
-    accuracy = ((outputs * targets) > 0).to(loss.dtype).mean(dim=(1, 2, 3))
-    return loss.detach(), accuracy, (d_uh, d_hh, d_r)

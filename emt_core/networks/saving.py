@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ def load(path: str | Path) -> tuple[Any, dict[str, str]]:
         raise ValueError(f"path must hold a saved model, {path} says cell={metadata.get('cell')!r}")
     kind = cell_named(metadata["cell"])
     own = {"W_r", "W_o", "b_o", "embedding"}
-    named = {key: metadata[key] for key in _settings_of(kind) if key in metadata}
+    own_settings = [f.name for f in fields(kind) if f.type == "str"]  # type: ignore[arg-type]
     try:
-        cell = kind(**{name: w for name, w in tensors.items() if name not in own}, **named)
+        settings = {name: metadata[name] for name in own_settings if name in metadata}
+        cell = kind(**{name: w for name, w in tensors.items() if name not in own}, **settings)
         if "W_r" in tensors:
             return VectorNetwork(cell, tensors["W_r"]), metadata
         if "embedding" in tensors:
@@ -47,8 +49,3 @@ def load(path: str | Path) -> tuple[Any, dict[str, str]]:
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"path must hold a whole {metadata['cell']} model, {path} does not: {error}") from error
     return cell, metadata
-
-
-def _settings_of(kind: type[Cell]) -> list[str]:
-    """Fields of a cell that are no tensors."""
-    return [name for name, field in kind.__dataclass_fields__.items() if field.type == "str"]  # type: ignore[attr-defined]

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from emt_core.networks.cell import Cell, Ensemble, rows, uniform
+from emt_core.networks.cell import Cell, Generators, Network, rows, uniform
+from emt_core.networks.kernels.shapes import check_shapes
 from emt_core.support.checks import Self, integer
 from emt_core.tasks.sequences import Sequences
 
 
 @dataclass(frozen=True, eq=False)
-class TokenNetwork(Ensemble):
+class TokenNetwork(Network):
     """M networks. Rows 0 … V − 1 of ``embedding`` (W = V + 2) are the tokens', row V starts the writing, and row V + 1
     is "no input". Writing starts from the state after the last token read: the first input is row V, and then, if
     ``autoregressive``, the token just written, else row V + 1. Scores are W_o visible(h) + b_o."""
 
-    cell: Cell
     embedding: Float[Tensor, "M W I"]
     W_o: Float[Tensor, "M V N"]
     b_o: Float[Tensor, "M V"]
@@ -29,21 +28,14 @@ class TokenNetwork(Ensemble):
     def __post_init__(self) -> None:
         if self.W_o.ndim != 3:
             raise ValueError(f"W_o must have shape (M, V, N), got {tuple(self.W_o.shape)}")
-        models, vocabulary = self.cell.models, self.W_o.shape[1]
-        want = {"W_o": (models, vocabulary, self.cell.hidden), "b_o": (models, vocabulary)}
-        for name, shape in (want | {"embedding": (models, vocabulary + 2, self.cell.inputs)}).items():
-            got = tuple(getattr(self, name).shape)
-            if got != shape:
-                raise ValueError(f"{name} must have shape {shape} to go with the cell and W_o, got {got}")
+        M, V = self.cell.models, self.vocabulary
+        W_o, b_o = (self.W_o, (M, V, self.hidden)), (self.b_o, (M, V))
+        embedding = self.embedding, (M, V + 2, self.cell.inputs)
+        check_shapes(" to go with the cell and W_o", W_o=W_o, b_o=b_o, embedding=embedding)
 
     @classmethod
     def init(
-        cls,
-        cell: type[Cell],
-        vocabulary: int,
-        hidden: int,
-        generators: Sequence[torch.Generator],
-        autoregressive: bool = True,
+        cls, cell: type[Cell], vocabulary: int, hidden: int, generators: Generators, autoregressive: bool = True
     ) -> Self:
         """One freshly drawn network per generator, float32, as PyTorch draws its modules: embeddings of N numbers from
         N(0, 1), then the cell, then W_o and b_o from U(−1/√N, 1/√N)."""
@@ -58,27 +50,7 @@ class TokenNetwork(Ensemble):
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        return {"embedding": self.embedding} | self.cell.weights | {"W_o": self.W_o, "b_o": self.b_o}
-
-    def with_weights(self, weights: dict[str, Tensor]) -> Self:
-        mine = {name: weights[name] for name in ("embedding", "W_o", "b_o")}
-        own = {name: w for name, w in weights.items() if name not in mine}
-        return type(self)(self.cell.with_weights(own), **mine, autoregressive=self.autoregressive)
-
-    @property
-    def settings(self) -> dict:
-        own = {"cell": type(self.cell).__name__.lower(), "autoregressive": self.autoregressive}
-        return self.cell.settings | own
-
-    @property
-    def hidden(self) -> int:
-        """N, the size of the visible state."""
-        return self.cell.hidden
-
-    @property
-    def state_size(self) -> int:
-        """n, the size of the whole state."""
-        return self.cell.state_size
+        return {"embedding": self.embedding} | super().weights  # from the way in to the way out
 
     @property
     def vocabulary(self) -> int:

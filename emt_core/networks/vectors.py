@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emt_core.networks.cell import Cell, Ensemble, uniform
+from emt_core.networks.cell import Cell, Generators, Network, uniform
 from emt_core.networks.elman import Elman
+from emt_core.networks.kernels.shapes import Inputs, Recurrent, Targets, WayIn, WayOut, check_shapes
 from emt_core.support.checks import Self, integer
 
 
 @dataclass(frozen=True, eq=False)
-class VectorNetwork(Ensemble):
+class VectorNetwork(Network):
     """M networks: h_t = cell(h_{t−1}, u_t), o_t = W_r visible(h_t), with inputs u and outputs o of D numbers. After the
     inputs they run on without any."""
 
-    cell: Cell
     W_r: Float[Tensor, "M D N"]
 
     def __post_init__(self) -> None:
         want = (self.cell.models, self.cell.inputs, self.cell.hidden)
-        if tuple(self.W_r.shape) != want:
-            raise ValueError(f"W_r must have shape {want} to go with its cell, got {tuple(self.W_r.shape)}")
+        check_shapes(" to go with its cell", W_r=(self.W_r, want))
 
     @classmethod
-    def init(cls, cell: type[Cell], dim: int, hidden: int, generators: Sequence[torch.Generator]) -> Self:
+    def init(cls, cell: type[Cell], dim: int, hidden: int, generators: Generators) -> Self:
         """One freshly drawn network per generator, float32: the cell, then W_r from U(−1/√N, 1/√N)."""
         dim, hidden = integer("dim", dim, 1), integer("hidden", hidden, 1)
         drawn = cell.init(dim, hidden, generators)
         return cls(drawn, uniform((dim, hidden), hidden**-0.5, generators))
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        return self.cell.weights | {"W_r": self.W_r}
-
-    def with_weights(self, weights: dict[str, Tensor]) -> Self:
-        own = {name: w for name, w in weights.items() if name != "W_r"}
-        return type(self)(self.cell.with_weights(own), weights["W_r"])
-
-    @property
-    def settings(self) -> dict:
-        return self.cell.settings | {"cell": type(self.cell).__name__.lower()}
-
-    @property
-    def hidden(self) -> int:
-        """N, the size of the visible state."""
-        return self.cell.hidden
 
     @property
     def dim(self) -> int:
@@ -86,8 +67,7 @@ class VectorNetwork(Ensemble):
         if horizon < 0 or reading + horizon < 1:
             raise ValueError(f"horizon must be at least 0, and 1 without inputs; got {horizon} with {reading} inputs")
         h = self.cell.zero_state(batch).to(inputs) if h is None else h
-        if tuple(h.shape) != (models, batch, self.cell.state_size):
-            raise ValueError(f"h must have shape {(models, batch, self.cell.state_size)}, got {tuple(h.shape)}")
+        check_shapes("", h=(h, (models, batch, self.state_size)))
         states = []
         for t in range(reading + horizon):
             h = self.step(h, inputs[:, t] if t < reading else None)
@@ -96,18 +76,13 @@ class VectorNetwork(Ensemble):
         return trajectory, self.read_out(trajectory)
 
 
-def elman(
-    W_uh: Float[Tensor, "M N D"],
-    W_hh: Float[Tensor, "M N N"],
-    W_r: Float[Tensor, "M D N"],
-    activation: str = "tanh",
-) -> VectorNetwork:
+def elman(W_uh: WayIn, W_hh: Recurrent, W_r: WayOut, activation: str = "tanh") -> VectorNetwork:
     """The paper's network of these three matrices."""
     return VectorNetwork(Elman(W_uh=W_uh, W_hh=W_hh, activation=activation), W_r)
 
 
 def loss_and_grad(
-    network: VectorNetwork, inputs: Float[Tensor, "M S B D"], targets: Float[Tensor, "M T B D"]
+    network: VectorNetwork, inputs: Inputs, targets: Targets
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], dict[str, Tensor]]:
     """What networks of any cell are trained with where there is no kernel: per model, mean squared error over the
     output phase, share of right signs, and the gradient of the former by autograd, one tensor per weight."""

@@ -15,7 +15,7 @@ def resources(kernels: ModuleType, hidden: int, dim: int, batch: int, models: in
 
     Compiled for sm_90 as ``loss_and_grad`` would launch them at this size; needs no GPU.
     """
-    return {name: compiled(*job) for name, job in kernels._plan(hidden, dim, batch, models, "tf32x3").items()}
+    return {name: compiled(*job) for name, job in kernels._plan(hidden, dim, batch, models).items()}
 
 
 def compiled(kernel: Any, parameters: dict[str, Any]) -> dict[str, int]:

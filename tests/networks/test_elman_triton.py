@@ -16,9 +16,9 @@ import torch
 from oracles import SHAPE_ERRORS, generators, needs_a_gpu, same_bits
 from safetensors.torch import load_file, save_file
 from test_elman_kernels import WEIGHTS, NaNWorkspace, assert_same, non_contiguous, problem
+from test_elman_kernels import truth as by_autograd
 
 from emt_core.networks import Elman, VectorNetwork
-from emt_core.networks import elman as reference
 from emt_core.tasks import VariableBinding
 from emt_core.training import variable_binding as train
 
@@ -38,8 +38,6 @@ SHAPES = [
     (2, 2, 3, 5, 70, 8),
     (1, 2, 3, 17, 128, 33),
 ]
-# the interpreter multiplies in float32 either way: one shape shows that the control is wired up
-CASES = [(shape, "tf32x3") for shape in SHAPES] + [(SHAPES[2], "ieee")]
 TILED = SHAPES[7]  # a batch of 67: five tiles of 16, or two of 64 where there are models enough
 HYPER = {"lr": [1e-3, 1e-2, 0.1, 1e-3, 1e-3], "l2": [0.0, 1e-2, 1e-4, 0.1, 0.0]}  # of the models that Adam trains
 RUN = dict(task=VariableBinding.repeat_copy(2, 2), hidden=5, seeds=[0, 1], steps=4, batch=3, horizons=(3,), every=1)
@@ -77,8 +75,8 @@ def compute(path: str) -> None:
         values = {"loss": loss, "accuracy": accuracy} | dict(zip(WEIGHTS, grads, strict=True))
         out.update({f"{name}.{key}": value.contiguous() for key, value in values.items()})
 
-    for shape, precision in CASES:
-        keep(f"{shape} {precision}", *triton_elman.loss_and_grad(*problem32(*shape), precision=precision))
+    for shape in SHAPES:
+        keep(str(shape), *triton_elman.loss_and_grad(*problem32(*shape)))
     arguments = problem32(*SHAPES[2])
     keep("scattered", *triton_elman.loss_and_grad(*map(non_contiguous, arguments)))
     triton_elman.loss_and_grad(*arguments)
@@ -94,7 +92,7 @@ def compute(path: str) -> None:
     x = torch.cat([torch.linspace(-10, 10, 200), torch.linspace(-0.6, 0.6, 100), torch.tensor([0.0, 1e-30, 50, -1e4])])
     workspace = NaNWorkspace()
     triton_elman.loss_and_grad(*one, x.view(1, 1, -1, 1), torch.ones(1, 1, len(x), 1), workspace)
-    out |= {"tanh.x": x, "tanh.y": workspace.buffers[0][0, 0, :, 0].contiguous()}
+    out |= {"tanh.x": x, "tanh.y": workspace.numbers[: len(x)].clone()}
 
     for size in (37, triton_elman.ADAM["BLOCK"] + 5):
         weights, grads, losses = updates(size)
@@ -142,25 +140,25 @@ def result(interpreted, name: str):
 
 def truth(arguments):
     """The reference in float64 on the same float32 numbers, rounded to float32 at the end."""
-    loss, accuracy, grads = reference.loss_and_grad(*(x.double() for x in arguments))
+    loss, accuracy, grads = by_autograd(*(x.double() for x in arguments))
     return loss.float(), accuracy.float(), [grad.float() for grad in grads]
 
 
-@pytest.mark.parametrize(("shape", "precision"), CASES, ids=str)
-def test_kernels_are_the_reference(interpreted, shape, precision):
-    assert_same(result(interpreted, f"{shape} {precision}"), truth(problem32(*shape)), torch.float32)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_kernels_are_the_reference(interpreted, shape):
+    assert_same(result(interpreted, str(shape)), truth(problem32(*shape)), torch.float32)
 
 
 @pytest.mark.parametrize("case", ["scattered", "workspace"])
 def test_strides_and_what_a_workspace_held_change_nothing(interpreted, case):
     for key in ("loss", "accuracy", *WEIGHTS):
-        assert same_bits(interpreted[f"{case}.{key}"], interpreted[f"{SHAPES[2]} tf32x3.{key}"])
+        assert same_bits(interpreted[f"{case}.{key}"], interpreted[f"{SHAPES[2]}.{key}"])
 
 
 def test_the_tile_of_the_batch_does_not_matter(interpreted, triton_elman):
     M, _, _, B, N, D = TILED
-    assert triton_elman._plan(N, D, B, M, "tf32x3")["forward"][1]["BT"] == 16
-    assert triton_elman._plan(N, D, B, 1000, "tf32x3")["forward"][1]["BT"] == 64
+    assert triton_elman._plan(N, D, B, M)["forward"][1]["BT"] == 16
+    assert triton_elman._plan(N, D, B, 1000)["forward"][1]["BT"] == 64
     assert_same(result(interpreted, "large tiles"), truth(problem32(*TILED)), torch.float32)
 
 
@@ -208,19 +206,18 @@ def test_compiled_for_hopper_nothing_is_spilled(triton_elman, hidden, models):
 
 
 def test_the_largest_model_fits(triton_elman):
-    plan = triton_elman._plan(triton_elman.MAX_HIDDEN, triton_elman.MAX_DIM, 64, 1000, "tf32x3")
+    plan = triton_elman._plan(triton_elman.MAX_HIDDEN, triton_elman.MAX_DIM, 64, 1000)
     for name in ("forward", "backward"):
         assert hopper.compiled(*plan[name])["shared"] <= 227 * 1024
 
 
 @needs_a_gpu
-@pytest.mark.parametrize("precision", ["tf32x3", "ieee"])
-def test_kernels_on_a_gpu_are_the_reference(triton_elman, precision):
+def test_kernels_on_a_gpu_are_the_reference(triton_elman):
     for shape in [*SHAPES, (3, 8, 20, 64, 128, 8), (140, 8, 5, 64, 64, 8)]:
         arguments = problem32(*shape)
         on_gpu = [x.cuda() for x in arguments]
-        loss, accuracy, grads = triton_elman.loss_and_grad(*on_gpu, precision=precision)
-        again = triton_elman.loss_and_grad(*on_gpu, precision=precision)
+        loss, accuracy, grads = triton_elman.loss_and_grad(*on_gpu)
+        again = triton_elman.loss_and_grad(*on_gpu)
         assert all(same_bits(a, b) for a, b in zip(grads, again[2], strict=True))
         want = truth(arguments)
         # on the matrix unit an output within 1e-6 of 0 may fall on the other side of it
@@ -234,8 +231,6 @@ def test_what_the_kernels_cannot_do_is_named(triton_elman):
         triton_elman.loss_and_grad(*matrices, inputs, targets)
     with pytest.raises(ValueError, match=r"^W_hh must be .* got torch\.float64"):
         triton_elman.loss_and_grad(*(w.double() for w in matrices), inputs, targets)
-    with pytest.raises(ValueError, match=r"^precision must be one of .* got 'tf32'"):
-        triton_elman.loss_and_grad(*matrices, inputs, targets, precision="tf32")
     with pytest.raises(ValueError, match="inputs"):
         triton_elman.loss_and_grad(*matrices, inputs[:, :0], targets)
     with pytest.raises(SHAPE_ERRORS, match="targets"):

@@ -81,8 +81,8 @@ def assert_close(got, want, tolerance):
 class NaNWorkspace(gru.Workspace):
     """Full of NaN: what is read before it is written would show."""
 
-    def get(self, floats):
-        return super().get(floats).fill_(torch.nan)
+    def get(self, size, like):
+        return super().get(size, like).fill_(torch.nan)
 
 
 class NaNLease(gru._Lease):

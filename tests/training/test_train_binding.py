@@ -18,10 +18,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from emt_core.networks import GRU, Elman, VectorNetwork
-from emt_core.networks.elman import loss_and_grad
 from emt_core.networks.exact import linear_rnn
 from emt_core.networks.kernels.elman import fastest
-from emt_core.networks.vectors import elman
+from emt_core.networks.vectors import elman, loss_and_grad
 from emt_core.support.random_streams import LIMIT
 from emt_core.support.running import one_thread_per_product
 from emt_core.tasks import TokenRepeat, VariableBinding
@@ -117,8 +116,7 @@ def test_history_and_snapshots_say_what_the_weights_say():
         level = 0
         for step in range(30):
             inputs, targets = TASK.sample(5, SMALL["horizons"][level], generator)
-            weights = (getattr(run.snapshots[step][m], name) for name in WEIGHTS)
-            loss, accuracy, _ = loss_and_grad(*weights, inputs, targets)
+            loss, accuracy, _ = loss_and_grad(run.snapshots[step][m], inputs, targets)
             if step % 7 == 0:
                 torch.testing.assert_close(run.history.loss[step // 7, m], loss[0], rtol=1e-5, atol=0)
                 torch.testing.assert_close(run.history.accuracy[step // 7, m], accuracy[0], rtol=1e-6, atol=0)

@@ -9,19 +9,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's defaults in PyTorch
+Rows = Float[Tensor, "M P"]  #: all weights of a model, their moments or their gradient, in a row
+Column = Float[Tensor, "M 1"]  #: one number a model, to go with rows
+Each = Float[Tensor, "M"]  #: one number a model
 
 
 @torch.no_grad()
 def clip_and_adam(
-    weights: Float[Tensor, "M P"],
-    moment1: Float[Tensor, "M P"],
-    moment2: Float[Tensor, "M P"],
-    gradient: Float[Tensor, "M P"],
-    loss: Float[Tensor, "M"],
-    lr: Float[Tensor, "M 1"],
-    l2: Float[Tensor, "M 1"],
-    clip: float | int,
-    n: int,
+    weights: Rows, moment1: Rows, moment2: Rows, gradient: Rows, loss: Each, lr: Column, l2: Column, clip: float, n: int
 ) -> Bool[Tensor, "M"]:
     """``torch.nn.utils.clip_grad_norm_``, then ``torch.optim.Adam`` with ``weight_decay``, but for each model by itself
     and in place; ``n`` counts the updates from 1.

@@ -6,9 +6,9 @@ import ctypes
 import logging
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,9 @@ def instruction_set() -> str:
     return LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), "generic")
 
 
-def load(kernel: str, name: str) -> ctypes.CDLL | None:
-    """The compiled functions of ``kernel`` for one instruction set, or None, said in the log, if they are not there.
+def load(kernel: str, name: str, **types: tuple[Any, Any]) -> ctypes.CDLL | None:
+    """The compiled functions of ``kernel`` for one instruction set, with what they return and take by their names, or
+    None, said in the log, if they are not there.
 
     Only the file that this Python's ``setup.py`` makes is looked at, and only if it is of this version of the sources:
     what another version or another Python left beside it would read arguments as something else.
@@ -34,27 +35,11 @@ def load(kernel: str, name: str) -> ctypes.CDLL | None:
         functions = ctypes.CDLL(str(path))
         abi = getattr(functions, f"{kernel}_abi")()
         if abi == ABI:
+            for function, (result, arguments) in types.items():
+                getattr(functions, function).restype, getattr(functions, function).argtypes = result, arguments
             return functions
         why = f"is of another version ({abi}, not {ABI}): install emt_core again"
     except (OSError, AttributeError) as error:
         why = f"cannot be loaded ({error})" if path.exists() else f"was not compiled for {name}"
     log.warning("the fast CPU kernel %s: training uses torch, some three times slower", why)
     return None
-
-
-class Workspace:
-    """Memory kept between calls, and grown when more is asked for."""
-
-    def __init__(self) -> None:
-        self._floats = torch.empty(0, dtype=torch.float32, device="cpu")
-
-    @property
-    def bytes(self) -> int:
-        """How much it holds."""
-        return 4 * self._floats.numel()
-
-    def get(self, floats: int) -> Tensor:
-        """At least ``floats`` float32, aligned to 64 bytes; what they hold is undefined."""
-        if self._floats.numel() < floats + 16:
-            self._floats = torch.empty(floats + 16, dtype=torch.float32, device="cpu")
-        return self._floats[-self._floats.data_ptr() // 4 % 16 :]

@@ -1,6 +1,6 @@
 """Which kernel trains an ensemble of tanh Elman networks: ``elman_native`` (compiled C++) on the CPU, ``elman_triton``
 on CUDA, ``elman_batched`` (plain torch) wherever the one that fits is not there. Each takes plain tensors and has
-``loss_and_grad``, tested against :func:`emt_core.networks.elman.loss_and_grad`, ``clip_and_adam`` and a ``Workspace``.
+``clip_and_adam``, a ``Workspace``, and ``loss_and_grad``, whose slow truth is in :mod:`emt_core.networks.vectors`.
 """
 
 from __future__ import annotations

@@ -8,52 +8,34 @@ product per weight gradient. On the CPU it is called for one model at a time; on
 
 from __future__ import annotations
 
+import math
+
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from emt_core.networks.kernels.adam import clip_and_adam
-from emt_core.networks.kernels.shapes import Matrices, check
+from emt_core.networks.kernels.shapes import Inputs, LossAndGrad, Recurrent, Targets, WayIn, WayOut, Workspace, check
 
 __all__ = ["Workspace", "clip_and_adam", "loss_and_grad"]
 
 
-class Workspace:
-    """Memory for states and their gradients, kept between calls and grown when more is asked for."""
-
-    def __init__(self) -> None:
-        self._numbers = torch.empty(0)
-
-    @property
-    def bytes(self) -> int:
-        """How much it holds."""
-        return self._numbers.numel() * self._numbers.element_size()
-
-    def get(self, models: int, length: int, batch: int, hidden: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Two (M, L, B, N) buffers of ``like``'s dtype and device; what they hold is undefined."""
-        size, place = models * length * batch * hidden, {"dtype": like.dtype, "device": like.device}
-        if self._numbers.numel() < 2 * size or (self._numbers.dtype, self._numbers.device) != (like.dtype, like.device):
-            self._numbers = torch.empty(0)  # the old memory goes before the new one comes
-            self._numbers = torch.empty(2 * size, **place)
-        halves = self._numbers[: 2 * size].view(2, models, length, batch, hidden)
-        return halves[0], halves[1]
-
-
 @torch.no_grad()
 def loss_and_grad(
-    W_uh: Float[Tensor, "M N D"],
-    W_hh: Float[Tensor, "M N N"],
-    W_r: Float[Tensor, "M D N"],
-    inputs: Float[Tensor, "M S B D"],
-    targets: Float[Tensor, "M T B D"],
-    workspace: Workspace | None = None,
-) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], Matrices]:
-    """Same contract as :func:`emt_core.networks.elman.loss_and_grad`."""
+    W_uh: WayIn, W_hh: Recurrent, W_r: WayOut, inputs: Inputs, targets: Targets, workspace: Workspace | None = None
+) -> LossAndGrad:
+    """What every kernel of Elman networks computes. Per model: mean squared error over the T output steps that follow
+    S inputs, share of right signs, and the gradient of the former, as autograd finds it in
+    :func:`emt_core.networks.vectors.loss_and_grad`, the truth beside the kernels.
+
+    The loss is a mean over time, batch and dimension, not over models: a model's gradient does not depend on how many
+    others share the call. Buffers for states and δ lie in ``workspace``.
+    """
     check(W_uh, W_hh, W_r, inputs, targets)
     models, reading, batch, dim = inputs.shape
     horizon, hidden = targets.shape[1], W_hh.shape[1]
     length = reading + horizon
-    h, g = (workspace or Workspace()).get(models, length, batch, hidden, W_hh)
+    size = 2, models, length, batch, hidden
+    h, g = (workspace or Workspace()).get(math.prod(size), W_hh).view(size)
     W_hh_T = W_hh.mT.contiguous()
 
     def rows(x: Tensor) -> Tensor:  # time and batch as one axis, for the large products

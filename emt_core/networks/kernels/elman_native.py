@@ -11,38 +11,27 @@ import ctypes
 from functools import lru_cache
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from emt_core.networks.kernels.adam import BETA1, BETA2, EPSILON
-from emt_core.networks.kernels.compiled import DOUBLE, INT, POINTER, Workspace, instruction_set, load
-from emt_core.networks.kernels.shapes import Matrices, check
+from emt_core.networks.kernels.adam import BETA1, BETA2, EPSILON, Column, Each, Rows
+from emt_core.networks.kernels.compiled import DOUBLE, INT, POINTER, instruction_set, load
+from emt_core.networks.kernels.shapes import Inputs, LossAndGrad, Recurrent, Targets, WayIn, WayOut, Workspace, check
 
 
 @lru_cache
 def library(name: str) -> ctypes.CDLL | None:
     """The compiled functions for one instruction set, or None, said once in the log, where they are not there."""
-    functions = load("elman", name)
-    if functions is None:
-        return None
-    functions.elman_workspace.restype, functions.elman_workspace.argtypes = INT, [INT] * 5
-    functions.elman_loss_and_grad.restype = None
-    functions.elman_loss_and_grad.argtypes = [INT] * 5 + [POINTER] * 10
-    functions.elman_clip_and_adam.restype = ctypes.c_int
-    functions.elman_clip_and_adam.argtypes = [INT] + [POINTER] * 4 + [DOUBLE] * 3 + [INT] + [DOUBLE] * 3
-    return functions
+    sizes, update = [INT] * 5, [INT] + [POINTER] * 4 + [DOUBLE] * 3 + [INT] + [DOUBLE] * 3
+    gradients = {"elman_workspace": (INT, sizes), "elman_loss_and_grad": (None, sizes + [POINTER] * 10)}
+    return load("elman", name, **gradients, elman_clip_and_adam=(ctypes.c_int, update))
 
 
 @torch.no_grad()
 def loss_and_grad(
-    W_uh: Float[Tensor, "M N D"],
-    W_hh: Float[Tensor, "M N N"],
-    W_r: Float[Tensor, "M D N"],
-    inputs: Float[Tensor, "M S B D"],
-    targets: Float[Tensor, "M T B D"],
-    workspace: Workspace | None = None,
-) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], Matrices]:
-    """Same contract as :func:`emt_core.networks.elman.loss_and_grad`, for float32 on the CPU."""
+    W_uh: WayIn, W_hh: Recurrent, W_r: WayOut, inputs: Inputs, targets: Targets, workspace: Workspace | None = None
+) -> LossAndGrad:
+    """Same contract as :func:`emt_core.networks.kernels.elman_batched.loss_and_grad`, for float32 on the CPU."""
     functions = _functions()
     check(W_uh, W_hh, W_r, inputs, targets)
     models, reading, batch, dim = inputs.shape
@@ -51,7 +40,7 @@ def loss_and_grad(
     named = {"W_uh": W_uh, "W_hh": W_hh, "W_r": W_r, "inputs": inputs, "targets": targets}
     arguments = [_plain(name, x) for name, x in named.items()]
     grads = [torch.empty_like(x) for x in arguments[:3]]
-    work = (workspace or Workspace()).get(functions.elman_workspace(*size))
+    work = (workspace or Workspace()).get(functions.elman_workspace(*size), W_hh)
     result = torch.empty(models, 2, dtype=torch.float64, device="cpu")
     for m in range(models):
         pointers = [x[m].data_ptr() for x in arguments]
@@ -64,15 +53,7 @@ def loss_and_grad(
 
 @torch.no_grad()
 def clip_and_adam(
-    weights: Float[Tensor, "M P"],
-    moment1: Float[Tensor, "M P"],
-    moment2: Float[Tensor, "M P"],
-    gradient: Float[Tensor, "M P"],
-    loss: Float[Tensor, "M"],
-    lr: Float[Tensor, "M 1"],
-    l2: Float[Tensor, "M 1"],
-    clip: float | int,
-    n: int,
+    weights: Rows, moment1: Rows, moment2: Rows, gradient: Rows, loss: Each, lr: Column, l2: Column, clip: float, n: int
 ) -> Bool[Tensor, "M"]:
     """Same contract as :func:`emt_core.networks.kernels.adam.clip_and_adam`."""
     functions = _functions()

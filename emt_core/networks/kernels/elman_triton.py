@@ -8,6 +8,7 @@ One program takes one model and a tile of its batch through all of time: W_hh is
 A state is a tile (N, batch), so that W_hh, which stays, is the left operand of a product and the state the right one,
 which Hopper's matrix unit wants in shared memory in the order it has in global memory anyway. Sizes are padded to
 powers of two by zeros, which tanh and products leave zeros. No sum depends on the order in which programs finish.
+Every product is in tf32x3: on the matrix unit, in three parts, nearly as exact as float32.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from __future__ import annotations
 from typing import Any, no_type_check
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from emt_core.networks.kernels.adam import BETA1, BETA2, EPSILON
-from emt_core.networks.kernels.elman_batched import Workspace
-from emt_core.networks.kernels.shapes import Matrices, check
+from emt_core.networks.kernels.adam import BETA1, BETA2, EPSILON, Column, Each, Rows
+from emt_core.networks.kernels.shapes import Inputs, LossAndGrad, Recurrent, Targets, WayIn, WayOut, Workspace, check
 
 try:
     import triton
@@ -28,7 +28,6 @@ try:
 except ImportError as missing:
     raise ImportError(f"{__name__} needs the package triton: pip install triton") from missing
 
-PRECISIONS = ("tf32x3", "ieee")
 MAX_HIDDEN, MAX_DIM = 128, 64  # tf32x3 keeps W_hh in two parts, 2 · 64 KB, of the 227 KB of shared memory
 PROCESSORS = 132  # multiprocessors of an H200
 FUSED = {"enable_fp_fusion": True}  # a·b + c in one instruction: Triton's default up to 3.9, not after
@@ -67,7 +66,7 @@ def _tanh(x):
 def _forward(
     u_ptr, W_uh_ptr, W_hh_ptr, h_ptr, S, T, h_model,
     N: tl.constexpr, D: tl.constexpr, B: tl.constexpr,
-    NP: tl.constexpr, DP: tl.constexpr, BT: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+    NP: tl.constexpr, DP: tl.constexpr, BT: tl.constexpr):  # fmt: skip
     """States h (M, S + T, B, N) from inputs u (M, S, B, D). Grid (M, batch tiles)."""
     m = tl.program_id(0).to(tl.int64)  # a large ensemble's states have more than 2^31 entries
     n, k, d = tl.arange(0, NP), tl.arange(0, NP), tl.arange(0, DP)
@@ -78,10 +77,10 @@ def _forward(
     h_ptr += m * h_model
     h = tl.zeros((NP, BT), tl.float32)
     for t in range(S + T):
-        drive = tl.dot(W_hh, h, input_precision=PRECISION)  # the large product first: fewer registers at the peak
+        drive = tl.dot(W_hh, h, input_precision="tf32x3")  # the large product first: fewer registers at the peak
         if t < S:
             u = _load(u_ptr + tl.cast(t, tl.int64) * (B * D), d, b, D, B, 1, D)
-            drive = tl.dot(W_uh, u, drive, input_precision=PRECISION)
+            drive = tl.dot(W_uh, u, drive, input_precision="tf32x3")
         h = _tanh(drive)
         _store(h_ptr + tl.cast(t, tl.int64) * (B * N), h, n, b, N, B, 1, N)
 
@@ -91,7 +90,7 @@ def _forward(
 def _readout(
     h_ptr, W_r_ptr, targets_ptr, error_ptr, sums_ptr, S, T, h_model, scale,
     N: tl.constexpr, D: tl.constexpr, B: tl.constexpr,
-    NP: tl.constexpr, DP: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+    NP: tl.constexpr, DP: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
     """∂L/∂o (M, T, B, D) = scale · (o − target); sums (M, 2, blocks): Σ (o − target)² and how many signs are right in a
     block of rows. A row is one sequence at one output step. Grid (M, blocks)."""
     m = tl.program_id(0).to(tl.int64)
@@ -101,7 +100,7 @@ def _readout(
     W_r = _load(W_r_ptr + m * D * N, n, d, N, D, 1, N)
     h = _load(h_ptr + m * h_model + (S * B + start) * N, row, n, left, N, N, 1)
     target = _load(targets_ptr + (m * T * B + start) * D, row, d, left, D, D, 1)
-    o = tl.dot(h, W_r, input_precision=PRECISION)
+    o = tl.dot(h, W_r, input_precision="tf32x3")
     error = o - target
     _store(error_ptr + (m * T * B + start) * D, scale * error, row, d, left, D, D, 1)
     sums_ptr += m * 2 * tl.num_programs(1) + tl.program_id(1)
@@ -114,7 +113,7 @@ def _readout(
 def _backward(
     error_ptr, W_r_ptr, W_hh_ptr, h_ptr, delta_ptr, S, T, h_model,
     N: tl.constexpr, D: tl.constexpr, B: tl.constexpr,
-    NP: tl.constexpr, DP: tl.constexpr, BT: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+    NP: tl.constexpr, DP: tl.constexpr, BT: tl.constexpr):  # fmt: skip
     """δ (M, S + T, B, N) from ∂L/∂o (M, T, B, D) and the states; δ lies in memory as h does. Grid as forward."""
     m = tl.program_id(0).to(tl.int64)
     n, k, d = tl.arange(0, NP), tl.arange(0, NP), tl.arange(0, DP)
@@ -129,8 +128,8 @@ def _backward(
         t = tl.cast(S + T - 1 - back, tl.int64)
         h = _load(h_ptr + t * (B * N), n, b, N, B, 1, N)
         error = _load(error_ptr + (t - S) * (B * D), d, b, D, tl.where(t < S, 0, B), 1, D)  # zeros while reading
-        grad = tl.dot(W_hh_T, delta, input_precision=PRECISION)
-        delta = tl.dot(W_r_T, error, grad, input_precision=PRECISION) * (1.0 - h * h)
+        grad = tl.dot(W_hh_T, delta, input_precision="tf32x3")
+        delta = tl.dot(W_r_T, error, grad, input_precision="tf32x3") * (1.0 - h * h)
         _store(delta_ptr + t * (B * N), delta, n, b, N, B, 1, N)
 
 
@@ -138,7 +137,7 @@ def _backward(
 @no_type_check
 def _outer_sum(
     x_ptr, y_ptr, out_ptr, rows, x_model, y_model, X: tl.constexpr, Y: tl.constexpr,
-    XT: tl.constexpr, YT: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+    XT: tl.constexpr, YT: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
     """out (M, X, Y) = Σ_r x_r y_rᵀ over the rows of x (M, rows, X) and y (M, rows, Y). Grid (M, tiles of X, of Y)."""
     m = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * XT + tl.arange(0, XT)
@@ -150,7 +149,7 @@ def _outer_sum(
         x = _load(x_ptr + m * x_model + first * X, i, r, X, rows - start, 1, X)
         y = _load(y_ptr + m * y_model + first * Y, r, j, rows - start, Y, Y, 1)
         # tf32x3 adds ``total`` outside the matrix unit, which cuts sums off: over thousands of rows that would show
-        total += tl.dot(x, y, input_precision=PRECISION)
+        total += tl.dot(x, y, input_precision="tf32x3")
     _store(out_ptr + m * X * Y, total, i, j, X, Y, Y, 1)
 
 
@@ -187,19 +186,18 @@ def _padded(size: int) -> int:
     return max(16, triton.next_power_of_2(size))
 
 
-def _plan(hidden: int, dim: int, batch: int, models: int, precision: str) -> dict[str, tuple[Any, dict[str, Any]]]:
+def _plan(hidden: int, dim: int, batch: int, models: int) -> dict[str, tuple[Any, dict[str, Any]]]:
     """Kernel and launch parameters by name: tiles and warps found by trial, so that no register is spilled."""
     N, D = _padded(hidden), _padded(dim)
-    # beyond ``most`` shared memory overflows; ieee, a control, only spills the less the smaller the tile
-    most = min(_padded(batch), 16 if precision == "ieee" else 64 if N < 128 else 1024 // D)
+    most = min(_padded(batch), 64 if N < 128 else 1024 // D)  # beyond it shared memory overflows
     # the smallest tile with which all programs still run side by side; tiles share no sums, so no result changes
     fits = [tile for tile in (16, 32) if tile < most and models * triton.cdiv(batch, tile) <= PROCESSORS]
-    sizes = {"N": hidden, "D": dim, "B": batch, "NP": N, "DP": D, "PRECISION": precision, **FUSED}
+    sizes = {"N": hidden, "D": dim, "B": batch, "NP": N, "DP": D, **FUSED}
     steps = {**sizes, "BT": min([*fits, most]), "num_warps": 8 if N == 128 else 4, "num_stages": 2}
 
     def outer(X: int, Y: int) -> tuple[Any, dict[str, Any]]:
         tiles = {"X": X, "Y": Y, "XT": min(_padded(X), 64), "YT": min(_padded(Y), 64), "ROWS": 32}
-        return _outer_sum, {**tiles, "PRECISION": precision, "num_warps": 4, "num_stages": 3, **FUSED}
+        return _outer_sum, {**tiles, "num_warps": 4, "num_stages": 3, **FUSED}
 
     return {
         "forward": (_forward, steps),
@@ -214,37 +212,22 @@ def _plan(hidden: int, dim: int, batch: int, models: int, precision: str) -> dic
 
 @torch.no_grad()
 def loss_and_grad(
-    W_uh: Float[Tensor, "M N D"],
-    W_hh: Float[Tensor, "M N N"],
-    W_r: Float[Tensor, "M D N"],
-    inputs: Float[Tensor, "M S B D"],
-    targets: Float[Tensor, "M T B D"],
-    workspace: Workspace | None = None,
-    precision: str = "tf32x3",
-) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], Matrices]:
-    """Same contract as :func:`emt_core.networks.elman.loss_and_grad`, in float32 on a CUDA device.
-
-    ``precision`` is that of every product: ``"tf32x3"`` multiplies on the matrix unit in three parts, nearly as exact
-    as float32; ``"ieee"`` is float32 and slow, a control. ``workspace`` keeps the buffers for states and δ. What
-    these kernels cannot do raises a ValueError that names the argument.
-    """
+    W_uh: WayIn, W_hh: Recurrent, W_r: WayOut, inputs: Inputs, targets: Targets, workspace: Workspace | None = None
+) -> LossAndGrad:
+    """Same contract as :func:`emt_core.networks.kernels.elman_batched.loss_and_grad`, in float32 on a CUDA device, for
+    N ≤ MAX_HIDDEN and D ≤ MAX_DIM; else a ValueError names the argument."""
     check(W_uh, W_hh, W_r, inputs, targets)
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
     M, S, B, D = inputs.shape
     T, N = targets.shape[1], W_hh.shape[1]
     if N > MAX_HIDDEN or D > MAX_DIM:
-        wanted = f"N ≤ {MAX_HIDDEN} and D ≤ {MAX_DIM}"
-        raise ValueError(
-            f"W_uh must have {wanted} for the Triton kernels (elman_batched has no limit), got {(M, N, D)}"
-        )
-    tensors = {"W_hh": W_hh, "W_uh": W_uh, "W_r": W_r, "inputs": inputs, "targets": targets}
-    _check_tensors(W_hh.device, tensors)
-    inputs, targets = inputs.contiguous(), targets.contiguous()
-    W_uh, W_hh, W_r = W_uh.contiguous(), W_hh.contiguous(), W_r.contiguous()
-    h, delta = (workspace or Workspace()).get(M, S + T, B, N, W_hh)
+        limits = f"N ≤ {MAX_HIDDEN} and D ≤ {MAX_DIM} for the Triton kernels (elman_batched has no limit)"
+        raise ValueError(f"W_uh must have {limits}, got {(M, N, D)}")
+    given = {"W_hh": W_hh, "W_uh": W_uh, "W_r": W_r, "inputs": inputs, "targets": targets}
+    _check_tensors(W_hh.device, given)
+    W_hh, W_uh, W_r, inputs, targets = (x.contiguous() for x in given.values())
+    h, delta = (workspace or Workspace()).get(2 * M * (S + T) * B * N, W_hh).view(2, M, S + T, B, N)
     error = torch.empty_like(targets)
-    plan = _plan(N, D, B, M, precision)
+    plan = _plan(N, D, B, M)
 
     def launch(name: str, blocks: tuple[int, ...], *arguments) -> None:
         kernel, parameters = plan[name]
@@ -272,15 +255,7 @@ def loss_and_grad(
 
 @torch.no_grad()
 def clip_and_adam(
-    weights: Float[Tensor, "M P"],
-    moment1: Float[Tensor, "M P"],
-    moment2: Float[Tensor, "M P"],
-    gradient: Float[Tensor, "M P"],
-    loss: Float[Tensor, "M"],
-    lr: Float[Tensor, "M 1"],
-    l2: Float[Tensor, "M 1"],
-    clip: float | int,
-    n: int,
+    weights: Rows, moment1: Rows, moment2: Rows, gradient: Rows, loss: Each, lr: Column, l2: Column, clip: float, n: int
 ) -> Bool[Tensor, "M"]:
     """Same contract as :func:`emt_core.networks.kernels.adam.clip_and_adam`, in one launch."""
     rows = {"weights": weights, "gradient": gradient, "moment1": moment1, "moment2": moment2}
@@ -289,9 +264,8 @@ def clip_and_adam(
     for name, x in (rows | columns).items():
         size = weights.numel() if name in rows else len(weights)
         if x.numel() != size or not x.is_contiguous():
-            raise ValueError(
-                f"{name} must be contiguous, of {size} numbers, got {tuple(x.shape)}, strides {x.stride()}"
-            )
+            got = f"{tuple(x.shape)}, strides {x.stride()}"
+            raise ValueError(f"{name} must be contiguous, of {size} numbers, got {got}")
     updated = torch.empty_like(loss, dtype=torch.bool)
     corrections = 1 - BETA1**n, (1 - BETA2**n) ** 0.5
     numbers = float(clip), 1 - BETA1, BETA2, 1 - BETA2, EPSILON, *corrections

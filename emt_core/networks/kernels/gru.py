@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from emt_core.networks.kernels import recorded
-from emt_core.networks.kernels.compiled import INT, POINTER, Workspace, instruction_set, load
+from emt_core.networks.kernels.compiled import INT, POINTER, instruction_set, load
+from emt_core.networks.kernels.shapes import Workspace
 
 KEPT = 8  # pieces of memory kept for later passes,
 LARGEST = 2**24  # floats, 64 MiB: larger ones, from single passes over much data, are not
@@ -198,14 +199,9 @@ class _Lease:
 @lru_cache
 def library(name: str) -> ctypes.CDLL | None:
     """The compiled functions for one instruction set, or None, said once in the log, where they are not there."""
-    functions = load("gru", name)
-    if functions is None:
-        return None
-    for size in (functions.gru_saved, functions.gru_workspace):
-        size.restype, size.argtypes = INT, [INT] * 4
-    functions.gru_forward.restype, functions.gru_forward.argtypes = None, [INT] * 4 + [POINTER] * 9
-    functions.gru_backward.restype, functions.gru_backward.argtypes = None, [INT] * 4 + [POINTER] * 10
-    return functions
+    sizes = dict.fromkeys(("gru_saved", "gru_workspace"), (INT, [INT] * 4))
+    passes = {f"gru_{way}": (None, [INT] * 4 + [POINTER] * n) for way, n in (("forward", 9), ("backward", 10))}
+    return load("gru", name, **sizes, **passes)
 
 
 def _native_forward(table, b_hn, W_hh, h, tokens, active):
@@ -220,7 +216,7 @@ def _native_forward(table, b_hn, W_hh, h, tokens, active):
 
     def one(m: int) -> None:
         inputs = [arrays[name][m].data_ptr() for name in ("table", "b_hn", "W_hh", "tokens", "active", "h")]
-        work = Workspace().get(functions.gru_workspace(*size))
+        work = Workspace().get(functions.gru_workspace(*size), h)
         functions.gru_forward(*size, *inputs, work.data_ptr(), saved.address(m * floats), states[m].data_ptr())
 
     _each(one, models)
@@ -241,7 +237,7 @@ def _native_backward(grad, vocabulary, weights, W_hh, tokens, active, saved):
 
     def one(m: int) -> None:
         inputs = [arrays[name][m].data_ptr() for name in ("W_hh", "tokens", "active")]
-        work = Workspace().get(functions.gru_workspace(*size))
+        work = Workspace().get(functions.gru_workspace(*size), grad)
         outputs = [grad_h[m].data_ptr(), *([g[m].data_ptr() for g in grads] or [None] * 3)]
         functions.gru_backward(
             *size, *inputs, saved.address(m * floats), arrays["grad"][m].data_ptr(), work.data_ptr(), *outputs
