@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,38 +40,21 @@ class Rule:
     def __str__(self) -> str:
         return f"{self.statistic} {self.relation} {self.bound:g}"
 
-    def holds(self, values: Sequence[float]) -> bool:
-        """Whether the rule holds for values of which none is missing (NaN)."""
-        return bool(RELATIONS[self.relation](STATISTICS[self.statistic](values), self.bound))
-
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim. ``values`` holds one number per seed (or a single one, where nothing is random).
+    """One claim, with one value per seed (or a single one, where nothing is random)."""
 
-    Attributes:
-        id: short name, unique in the book.
-        paper: ``"EMT"``, ``"onion"``, or ``"book"`` for what this book adds.
-        place: where the claim stands, as in ``"Table 1, row 2"``.
-        statement: the claim in words.
-        claimed: the paper's value, as it is written there.
-        values: what was obtained here; NaN where a value is missing, and then the verdict is "no data".
-        rule: decides the verdict from ``values``.
-        profile: the profile of this run.
-        needs: the smallest profile that can decide the claim; below it the verdict is "not decided here".
-        expected_to_fail: True where the book's text says that the claim does not hold; the tests check that it is so.
-    """
-
-    id: str
-    paper: str
-    place: str
-    statement: str
-    claimed: str
-    values: Any  # a number or whatever NumPy makes an array of; stored as a tuple of floats
-    rule: Rule
-    profile: str
-    needs: str = "smoke"
-    expected_to_fail: bool = False
+    id: str  #: short name, unique in the book
+    paper: str  #: ``"EMT"``, ``"onion"``, or ``"book"`` for what this book adds
+    place: str  #: where the claim stands, as in ``"Table 1, row 2"``
+    statement: str  #: the claim in words
+    claimed: str  #: the paper's value, as it is written there
+    values: Any  #: what was obtained here, a number or an array, stored as a tuple of floats; NaN where one is missing
+    rule: Rule  #: decides the verdict from ``values``
+    profile: str  #: the profile of this run
+    needs: str = "smoke"  #: the smallest profile that can decide the claim
+    expected_to_fail: bool = False  #: True where the book's text says that the claim does not hold; the tests check it
 
     def __post_init__(self) -> None:
         for name in ("profile", "needs"):
@@ -95,12 +78,12 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """``"holds"``, ``"fails"``, ``"no data"`` or ``"not decided here"``."""
+        """``"holds"``, ``"fails"``, ``"no data"`` (a value is missing) or ``"not decided here"`` (below ``needs``)."""
         if PROFILES.index(self.profile) < PROFILES.index(self.needs):
             return "not decided here"
         if math.isnan(self.obtained):  # every rule is about all values: one that is missing leaves nothing to judge
             return "no data"
-        return "holds" if self.rule.holds(self.values) else "fails"
+        return "holds" if RELATIONS[self.rule.relation](self.obtained, self.rule.bound) else "fails"
 
     @property
     def as_expected(self) -> bool:
@@ -123,11 +106,11 @@ class Claim:
         return cls(**own)
 
 
+@dataclass(frozen=True)
 class Table:
     """Claims as a notebook shows them: an HTML table, a text version, and the records themselves."""
 
-    def __init__(self, claims: Iterable[Claim]) -> None:
-        self.claims = tuple(claims)
+    claims: tuple[Claim, ...]
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         return {
@@ -160,25 +143,19 @@ def to_html(claims: Iterable[Claim]) -> str:
     for c in claims:
         low, high = c.spread
         spread = f"<br><small>{_number(low)} … {_number(high)}</small>" if low < high else ""
-        cells = [
-            f'<th scope="row">{html.escape(c.statement)}<br><small>{html.escape(f"{c.paper}, {c.place}")}</small></th>',
-            f"<td>{html.escape(c.claimed)}</td>",
-            f"<td>{_number(c.obtained)}{spread}</td>",
-            f"<td>{len(c.values)}</td>",
-            f"<td>{html.escape(str(c.rule))}</td>",
-            f'<td class="emt-verdict" data-verdict="{c.verdict}">{c.verdict}'
-            + (f"<br><small>needs profile {c.needs}</small>" if c.verdict == "not decided here" else "")
-            + "</td>",
-        ]
-        rows.append(f'<tr id="claim-{html.escape(c.id)}">{"".join(cells)}</tr>')
+        needs = f"<br><small>needs profile {c.needs}</small>" if c.verdict == "not decided here" else ""
+        rows.append(
+            f'<tr id="claim-{html.escape(c.id)}"><th scope="row">{html.escape(c.statement)}<br>'
+            f"<small>{html.escape(f'{c.paper}, {c.place}')}</small></th><td>{html.escape(c.claimed)}</td>"
+            f"<td>{_number(c.obtained)}{spread}</td><td>{len(c.values)}</td><td>{html.escape(str(c.rule))}</td>"
+            f'<td class="emt-verdict" data-verdict="{c.verdict}">{c.verdict}{needs}</td></tr>'
+        )
     return f'<table class="emt-claims"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 def _number(value: float) -> str:
-    if math.isnan(value):
-        return "—"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+    if not math.isfinite(value):
+        return {math.inf: "∞", -math.inf: "−∞"}.get(value, "—")
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.3g}" if 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"

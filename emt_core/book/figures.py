@@ -20,9 +20,8 @@ from matplotlib.figure import Figure
 
 Values = np.ndarray | torch.Tensor | Sequence
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = PALETTE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 LINES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 DIVERGING = LinearSegmentedColormap.from_list("emt", ["#00456e", BLUE, "#ffffff", VERMILLION, "#7a3600"])
 
@@ -66,17 +65,13 @@ def use_style() -> None:
         set_matplotlib_formats("svg", metadata={"Date": None})
 
 
-def as_numpy(values: Values, name: str, *shape: int | None) -> np.ndarray:
-    """`values` as an array whose shape agrees with `shape` (None: any length), or a ValueError naming `name`."""
+def as_numpy(values: Values, name: str, *shape: int | None, real: bool = False) -> np.ndarray:
+    """`values` as an array of this shape (None: any length), real on request, or a ValueError naming `name`."""
     array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
     if array.ndim != len(shape) or any(want not in (None, got) for got, want in zip(array.shape, shape, strict=True)):
         expected = ", ".join("any" if want is None else str(want) for want in shape)
         raise ValueError(f"{name}: got shape {array.shape}, expected ({expected})")
-    return array
-
-
-def _real(array: np.ndarray, name: str) -> np.ndarray:
-    if np.iscomplexobj(array):
+    if real and np.iscomplexobj(array):
         raise ValueError(f"{name}: got {array.dtype}, expected real numbers")
     return array
 
@@ -92,7 +87,7 @@ def multiplicities(values: np.ndarray, tolerance: float = 1e-3) -> list[tuple[co
 
 
 def eigenvalues(
-    learned: Values, theory: Values, *, threshold: float = 0.9, ax: Axes | None = None, title: str | None = None,
+    learned: Values, theory: Values, *, threshold: float = 0.9, ax: Axes | None = None, title: str = "",
     label: str = "learned",
 ) -> Axes:  # fmt: skip
     """Learned eigenvalues (N,) as dots over the theory's (K,) as rings, in the complex plane.
@@ -116,143 +111,122 @@ def eigenvalues(
             ax.text(at.real, at.imag, f"×{count}", ha="center", va="center", fontsize=11)
     reach = max(1.3, 1.08 * float(np.abs(np.concatenate([learned, theory])).max(initial=0.0)))
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="real part", ylabel="imaginary part")
-    ax.set_title(title or "")
+    ax.set_title(title)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, columnspacing=1.2, handletextpad=0.4)
     return ax
 
 
 def _blocks(matrix: Values, name: str, history: int, dim: int) -> np.ndarray:
-    matrix = _real(as_numpy(matrix, name, None, None), name)
-    if matrix.shape[0] != matrix.shape[1] or len(matrix) < history * dim:
-        raise ValueError(
-            f"{name}: got shape {matrix.shape}, expected a square of side {history * dim} (history × dim) or more"
-        )
+    matrix = as_numpy(matrix, name, None, None, real=True)
+    side = history * dim
+    if matrix.shape[0] != matrix.shape[1] or len(matrix) < side:
+        raise ValueError(f"{name}: got shape {matrix.shape}, expected a square of side {side} (history × dim) or more")
     return matrix
 
 
-def block_grid(
-    matrix: Values, history: int, dim: int, *, ax: Axes | None = None, title: str | None = None,
-    labels: Sequence[str] | None = None, vmax: float | None = None,
-) -> Axes:  # fmt: skip
-    """A (K, K) matrix in the basis of variable memories, K >= S·D: thin lines part the blocks of side `dim`.
-
-    Rows and columns beyond S·D (residual components) lie behind a heavy line, under the label "rest". `labels` (S,)
-    name the blocks; colours run from -vmax to vmax, by default the largest modulus of an entry.
-    """
-    matrix = _blocks(matrix, "matrix", history, dim)
-    labels = [rf"$\Psi_{{{k}}}$" for k in range(1, history + 1)] if labels is None else list(labels)
-    if len(labels) != history:
-        raise ValueError(f"labels: got {len(labels)}, expected {history} (one per variable)")
-    ax = ax or plt.subplots(figsize=(5.6, 5.2))[1]
-    side, memory = len(matrix), history * dim
-    vmax = float(np.abs(matrix).max()) if vmax is None else vmax
+def _framed(ax: Axes, matrix: np.ndarray, vmax: float, title: str, **font: Any) -> None:
+    """A matrix on the diverging scale from -vmax to vmax, in a frame without ticks."""
     ax.imshow(matrix, cmap=DIVERGING, vmin=-vmax, vmax=vmax)
-    for k in range(1, history):
-        ax.axhline(k * dim - 0.5, color="#999999", linewidth=0.7)
-        ax.axvline(k * dim - 0.5, color="#999999", linewidth=0.7)
-    ticks = [k * dim + (dim - 1) / 2 for k in range(history)]
-    if side > memory:
-        ax.axhline(memory - 0.5, color="black", linewidth=2)
-        ax.axvline(memory - 0.5, color="black", linewidth=2)
-        ticks, labels = [*ticks, (memory + side - 1) / 2], [*labels, "rest"]
-    ax.set_xticks(ticks, labels)
-    ax.set_yticks(ticks, labels)
     ax.tick_params(length=0)
     ax.grid(False)
     ax.spines[:].set_visible(True)
-    ax.set_title(title or "")
+    ax.set_title(title, **font)
+
+
+def _panels(count: int, columns: int, panel: tuple, margin: tuple) -> tuple[Figure, np.ndarray]:
+    """A figure and its Axes, (rows, columns); those beyond `count` are blank. Sizes are (width, height) in inches."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    size = margin[0] + panel[0] * columns, margin[1] + panel[1] * rows
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def block_grid(
+    matrix: Values, history: int, dim: int, *, ax: Axes | None = None, title: str = "", vmax: float | None = None
+) -> Axes:
+    """A (K, K) matrix in the basis of variable memories, K >= S·D: thin lines part the blocks of side `dim`.
+
+    Rows and columns beyond S·D (residual components) lie behind a heavy line, under the label "rest". Colours run from
+    -vmax to vmax, by default the largest modulus of an entry.
+    """
+    matrix = _blocks(matrix, "matrix", history, dim)
+    ax = ax or plt.subplots(figsize=(5.6, 5.2))[1]
+    side, memory = len(matrix), history * dim
+    _framed(ax, matrix, float(np.abs(matrix).max()) if vmax is None else vmax, title)
+    lines = [(k * dim, {"color": "#999999", "linewidth": 0.7}) for k in range(1, history)]
+    ticks = [k * dim + (dim - 1) / 2 for k in range(history)]
+    labels = [rf"$\Psi_{{{k}}}$" for k in range(1, history + 1)]
+    if side > memory:
+        lines += [(memory, {"color": "black", "linewidth": 2})]
+        ticks, labels = [*ticks, (memory + side - 1) / 2], [*labels, "rest"]
+    for place, look in lines:
+        ax.axhline(place - 0.5, **look)
+        ax.axvline(place - 0.5, **look)
+    ax.set_xticks(ticks, labels)
+    ax.set_yticks(ticks, labels)
     return ax
 
 
-def block_grids(
-    matrices: Sequence[Values], titles: Sequence[str], history: int, dim: int, *, columns: int = 2
-) -> Figure:
-    """Several (K, K) matrices as `block_grid`s, `columns` in a row, on one colour scale with one colour bar."""
+def block_grids(matrices: Sequence[Values], titles: Sequence[str], history: int, dim: int) -> Figure:
+    """Several (K, K) matrices as `block_grid`s, two in a row, on one colour scale with one colour bar."""
     if len(matrices) != len(titles) or not len(matrices):
         raise ValueError(f"titles: got {len(titles)} for {len(matrices)} matrices, expected one each and at least one")
     matrices = [_blocks(matrix, f"matrices[{i}]", history, dim) for i, matrix in enumerate(matrices)]
-    columns = min(columns, len(matrices))
-    rows = -(-len(matrices) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(0.7 + 3.1 * columns, 3.2 * rows), squeeze=False)
+    figure, axes = _panels(len(matrices), 2, panel=(3.1, 3.2), margin=(0.7, 0.0))
     vmax = max(float(np.abs(matrix).max()) for matrix in matrices)
     for ax, matrix, title in zip(axes.flat, matrices, titles, strict=False):
         block_grid(matrix, history, dim, ax=ax, title=title, vmax=vmax)
-    for ax in axes.flat[len(matrices) :]:
-        ax.set_axis_off()
     figure.colorbar(axes.flat[0].images[0], ax=axes, shrink=0.8, aspect=25)
     return figure
 
 
-def memory_strip(
-    contents: Values, history: int, dim: int, times: Sequence[int], *, first: int = 0, title: str | None = None,
-    columns: int = 5,
-) -> Figure:  # fmt: skip
+def memory_strip(contents: Values, history: int, dim: int, times: Sequence[int], *, first: int = 0) -> Figure:
     """What each variable memory holds at some times: one S × D panel a time (row = variable, oldest on top).
 
-    contents: (T, K) with K >= S·D, oldest block first, further columns ignored; its row 0 is time `first`. The panels
-    wrap after `columns`. Colours are symmetric about 0 and common to all panels.
+    contents: (T, K) with K >= S·D, oldest block first, further columns ignored; its row 0 is time `first`. Five panels
+    in a row. Colours are symmetric about 0 and common to all panels.
     """
-    contents = _real(as_numpy(contents, "contents", None, None), "contents")
+    contents = as_numpy(contents, "contents", None, None, real=True)
     if contents.shape[1] < history * dim:
         raise ValueError(f"contents: got {contents.shape[1]} columns, expected {history * dim} (history × dim) or more")
     times = [int(time) for time in times]
     if not times or not all(first <= time < first + len(contents) for time in times):
         raise ValueError(f"times: got {times}, expected at least one, all from {first} to {first + len(contents) - 1}")
     panels = contents[np.array(times) - first, : history * dim].reshape(-1, history, dim)
-    columns = min(columns, len(times))
-    rows = -(-len(times) // columns)
     height = 0.35 + 1.15 * min(max(history / dim, 0.5), 2.0)
-    figure, axes = plt.subplots(rows, columns, figsize=(0.8 + 1.2 * columns, 0.4 + height * rows), squeeze=False)
+    figure, axes = _panels(len(times), 5, panel=(1.2, height), margin=(0.8, 0.4))
     vmax = float(np.abs(panels).max()) or 1.0
     for ax, panel, time in zip(axes.flat, panels, times, strict=False):
-        image = ax.imshow(panel, cmap=DIVERGING, vmin=-vmax, vmax=vmax)
+        _framed(ax, panel, vmax, f"t = {time}", fontsize=12)
         ax.set(xticks=[], yticks=[])
-        ax.grid(False)
-        ax.spines[:].set_visible(True)
-        ax.set_title(f"t = {time}", fontsize=12)
-    for ax in axes.flat[len(times) :]:
-        ax.set_axis_off()
     for ax in axes[:, 0]:
-        ax.set_yticks([0, history - 1], [r"$\Psi_1$", rf"$\Psi_{{{history}}}$"] if history > 1 else [r"$\Psi_1$"] * 2)
-        ax.tick_params(length=0)
-    figure.colorbar(image, ax=axes, shrink=0.9, aspect=25)
-    figure.suptitle(title or "")
+        ax.set_yticks([0, history - 1], [r"$\Psi_1$", rf"$\Psi_{{{history}}}$"])
+    figure.colorbar(axes.flat[0].images[0], ax=axes, shrink=0.9, aspect=25)
     return figure
 
 
 def _ensemble(values: Values, name: str, length: int) -> np.ndarray:
     """(length,) or (M, length) as (M, length)."""
-    array = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
-    return as_numpy(array[None] if array.ndim == 1 else array, name, None, length)
+    return as_numpy(
+        np.atleast_2d(values.detach().cpu() if isinstance(values, torch.Tensor) else values), name, None, length
+    )
 
 
-def curves(
-    x: Values, ys: Values, *, ylabel: str, labels: Sequence[str] | None = None, xlabel: str = "training step",
-    band: tuple[float, float] | None = None, log: bool = False, ax: Axes | None = None,
-) -> Axes:  # fmt: skip
-    """Lines over x (X,): an ensemble (X,) or (M, X), each model a thin line and their median a bold one.
+def curves(x: Values, ys: Values, *, ylabel: str, xlabel: str = "training step", log: bool = False) -> Axes:
+    """Lines over x (X,): one model, (X,), or an ensemble, (M, X), each a thin line and their median a bold one.
 
-    With `labels`, `ys` is a sequence of such ensembles, one for each label. `band` = (low, high) shades between two
-    quantiles instead of drawing every model. Where a model is NaN the median is too: a gap, not a silent omission.
+    Where a model is NaN the median is too: a gap, not a silent omission.
     """
     x = as_numpy(x, "x", None)
-    if labels is not None and len(labels) != len(ys):
-        raise ValueError(f"labels: got {len(labels)}, expected {len(ys)} (one per ensemble in ys)")
-    groups = [_ensemble(ys, "ys", len(x))] if labels is None else [
-        _ensemble(y, f"ys[{i}]", len(x)) for i, y in enumerate(ys)
-    ]  # fmt: skip
-    ax = ax or plt.subplots()[1]
-    # Colour is seconded by the dash, for readers and printers without colour.
-    for i, (group, label) in enumerate(zip(groups, labels or [""], strict=True)):
-        color, dash = LINES[i % len(LINES)], ("-", "--", "-.", ":")[i % 4]
-        if band is not None:
-            ax.fill_between(x, *np.quantile(group, band, axis=0), color=color, alpha=0.2, linewidth=0)
-        elif len(group) > 1:
-            ax.plot(x, group.T, color=color, linewidth=0.8, alpha=0.4)
-        ax.plot(x, np.median(group, axis=0), color=color, linestyle=dash, linewidth=2.4, label=label)
+    ys = _ensemble(ys, "ys", len(x))
+    ax = plt.subplots()[1]
+    if len(ys) > 1:
+        ax.plot(x, ys.T, color=BLUE, linewidth=0.8, alpha=0.4)
+    ax.plot(x, np.median(ys, axis=0), color=BLUE, linewidth=2.4)
     ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
-    if labels is not None:
-        ax.legend()
     return ax
 
 

@@ -23,13 +23,8 @@ def wilson(hits: Sequence[bool | int | float] | np.ndarray) -> Interval:
 
     A hit is True or 1, a miss False or 0. Trials on one network are not independent: see :func:`mean_share`.
     """
-    hits = np.asarray(hits).ravel()
-    if not hits.size:
-        raise ValueError("hits must hold at least one trial, got none")
-    wrong = hits[(hits != 0) & (hits != 1)]  # NaN is neither
-    if wrong.size:
-        raise ValueError(f"hits must be booleans, or numbers that are 0 or 1, got {wrong[0]} ({hits.dtype})")
-    test = binomtest(int(np.count_nonzero(hits)), hits.size)
+    hits = _numbers(hits, "hits", lambda x: (x == 0) | (x == 1), "booleans, or numbers that are 0 or 1")
+    test = binomtest(int(hits.sum()), hits.size)
     low, high = test.proportion_ci(confidence_level=LEVEL, method="wilson")
     return float(test.statistic), float(low), float(high)
 

@@ -6,50 +6,13 @@ As in `explorers`: Python packs arrays, the scripts in `js/` compute everything 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import anywidget
 import numpy as np
-import traitlets
 
-from emt_core.book.explorers import _CSS, _finite, _module, _pack, _synced
+from emt_core.book.explorers import Explorer, _finite, _pack, _text
 from emt_core.book.figures import Values, as_numpy
 
 LONGEST = 9  # tokens in a row that still fit on a phone: the longest sequence of the task
 _SHAPES = 8  # markers that can be told apart
-
-
-class OnionPeel(anywidget.AnyWidget):
-    """State of `onion_peel`; `tokens`, `gamma`, `bits` and `peeled` follow the reader in Jupyter and can be set."""
-
-    _esm = _module("controls.js", "onion_peel.js")
-    _css = _CSS
-    embedding, caption = _synced(2, traitlets.Unicode)
-    names, tokens = _synced(2, traitlets.List)
-    gamma = traitlets.Float().tag(sync=True)
-    bits = traitlets.Int(23).tag(sync=True)
-    peeled = traitlets.Int(0).tag(sync=True)
-
-
-class GRUEdit(anywidget.AnyWidget):
-    """State of `gru_edit`; `sequence`, `position` and `token` follow the reader in Jupyter and can be set."""
-
-    _esm = _module("panel.js", "controls.js", "gru_edit.js")
-    _css = _CSS
-    weights, edits = _synced(2, traitlets.Dict)
-    autoregressive = traitlets.Bool().tag(sync=True)
-    names, sequences, sequence = _synced(3, traitlets.List)
-    caption = traitlets.Unicode().tag(sync=True)
-    position, token = _synced(2, traitlets.Int, 0)
-
-
-class CurveFilm(anywidget.AnyWidget):
-    """State of `curve_film`; `frame` and `point` follow the reader in Jupyter and can be set."""
-
-    _esm = _module("panel.js", "controls.js", "curve_film.js")
-    _css = _CSS
-    x, curves, low, high, x_label, y_label, frame_label, caption = _synced(8, traitlets.Unicode)
-    points, frames, labels = _synced(3, traitlets.List)
-    named, log = _synced(2, traitlets.Bool)
-    frame, point = _synced(2, traitlets.Int, 0)
 
 
 def _names(names: Sequence[str] | None, count: int) -> list[str]:
@@ -70,36 +33,37 @@ def _tokens(values: Values, name: str, vocabulary: int, shortest: int) -> list[i
     return [int(token) for token in tokens]
 
 
-def _entry(mapping: Mapping[str, Any], name: str, key: str) -> Any:
-    if key not in mapping:
-        raise ValueError(f"{name}: got {sorted(mapping)}, expected an entry {key!r} too")
-    return mapping[key]
+def _packed(given: Mapping[str, Any], name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, str]:
+    return {key: _pack(_finite(_entry(given, name, key), f"{name}[{key!r}]", *shape)) for key, shape in shapes.items()}
 
 
-def _text(value: object) -> str:
-    if isinstance(value, str | int | np.integer):
-        return str(value)
-    return f"{value:g}".replace("e-0", "e-")
+def _entry(given: Mapping[str, Any], name: str, key: str) -> Any:
+    if key not in given:
+        raise ValueError(f"{name}: got {sorted(given)}, expected an entry {key!r} too")
+    return given[key]
 
 
 def onion_peel(
     embedding: Values, gamma: float, tokens: Values, names: Sequence[str] | None = None, caption: str = ""
-) -> OnionPeel:
+) -> Explorer:
     """A sequence as the layers of one state in the plane, h = Σ_p γ^p e(token at p), read by peeling off the largest.
 
     embedding: (V, 2), a point for each token; gamma: from 0.05 to 0.95; tokens: (L,) integers, 1 ≤ L ≤ 9, the sequence
     it opens with; names: V short ones. After each layer is added the state is rounded to `bits` (3 to 23, at first
-    float32's 23) bits of mantissa, to even from half way, with no limit to the exponent; the reading is exact. Set
-    `bits` and `peeled` to open it elsewhere.
+    float32's 23) bits of mantissa, to even from half way, with no limit to the exponent; the reading is exact.
+    `tokens`, `gamma`, `bits` and `peeled` follow the reader.
     """
     embedding = _finite(embedding, "embedding", None, 2)
     if len(embedding) < 2:
         raise ValueError(f"embedding: got {len(embedding)} points, expected two or more")
     if not 0.05 <= gamma <= 0.95:
         raise ValueError(f"gamma: got {gamma}, expected a number from 0.05 to 0.95")
-    return OnionPeel(
+    return Explorer(
+        "controls onion_peel",
         embedding=_pack(embedding),
         gamma=float(gamma),
+        bits=23,
+        peeled=0,
         tokens=_tokens(tokens, "tokens", len(embedding), 1),
         names=_names(names, len(embedding)),
         caption=caption,
@@ -112,7 +76,7 @@ def gru_edit(
     sequences: Sequence[Values],
     names: Sequence[str] | None = None,
     caption: str = "",
-) -> GRUEdit:
+) -> Explorer:
     """A GRU that repeats sequences, run live in the page: a token is replaced in its state, and it writes from there.
 
     model: embedding (V + 2, N), the last two rows start-of-sequence and "no input"; W_ih, W_hh (3N, N) and b_ih, b_hh
@@ -120,37 +84,31 @@ def gru_edit(
     output is its next input. edits: tokens (V, N) and gamma, beta, scale, offset (N,), of the intervention
     h' = h + (tanh e_new − tanh e_old) ⊙ (scale ⊙ γ^p + β p + offset), position p counted from 0. sequences: 2 to 9
     integers each; it opens with the first. names: V short ones. The GRU starts from zeros, reads the sequence, is
-    edited, and writes as many tokens, greedily.
+    edited, and writes as many tokens, greedily. `sequence`, `position` and `token` follow the reader.
     """
     read_out = _finite(_entry(model, "model", "W_o"), "model['W_o']", None, None)
     vocabulary, hidden = read_out.shape
     if vocabulary < 2 or hidden < 1:
         raise ValueError(f"model['W_o']: got shape {read_out.shape}, expected two tokens and one unit or more")
-    shapes = {
-        "embedding": (vocabulary + 2, hidden),
-        "W_ih": (3 * hidden, hidden),
-        "W_hh": (3 * hidden, hidden),
-        "b_ih": (3 * hidden,),
-        "b_hh": (3 * hidden,),
-        "W_o": (vocabulary, hidden),
-        "b_o": (vocabulary,),
-    }
-    weights = {key: _finite(_entry(model, "model", key), f"model[{key!r}]", *shape) for key, shape in shapes.items()}
+    rows, column = (3 * hidden, hidden), (3 * hidden,)
+    shapes = {"embedding": (vocabulary + 2, hidden), "W_ih": rows, "W_hh": rows, "b_ih": column, "b_hh": column}
+    weights = _packed(model, "model", {**shapes, "W_o": (vocabulary, hidden), "b_o": (vocabulary,)})
     autoregressive = _entry(model, "model", "autoregressive")
-    if np.asarray(autoregressive).size != 1:
+    if np.size(autoregressive) != 1:
         raise ValueError(f"model['autoregressive']: got {autoregressive!r}, expected True or False")
-    shapes = {"tokens": (vocabulary, hidden), **dict.fromkeys(("gamma", "beta", "scale", "offset"), (hidden,))}
-    learned = {key: _finite(_entry(edits, "edits", key), f"edits[{key!r}]", *shape) for key, shape in shapes.items()}
     stored = [_tokens(tokens, f"sequences[{i}]", vocabulary, 2) for i, tokens in enumerate(sequences)]
     if not stored:
         raise ValueError("sequences: got none, expected at least one")
-    return GRUEdit(
-        weights={key: _pack(array) for key, array in weights.items()},
-        edits={key: _pack(array) for key, array in learned.items()},
+    per_unit = dict.fromkeys(("gamma", "beta", "scale", "offset"), (hidden,))
+    return Explorer(
+        "panel controls gru_edit",
+        weights=weights,
+        edits=_packed(edits, "edits", {"tokens": (vocabulary, hidden), **per_unit}),
         autoregressive=bool(autoregressive),
         names=_names(names, vocabulary),
         sequences=stored,
         sequence=stored[0],
+        position=0,
         token=(stored[0][0] + 1) % vocabulary,
         caption=caption,
     )
@@ -169,17 +127,17 @@ def curve_film(
     *,
     low: Values | None = None,
     high: Values | None = None,
-) -> CurveFilm:
+) -> Explorer:
     """K curves over the same points in each of F pictures, on one scale for all, with a slider over the pictures.
 
     x: (X,), increasing numbers, or texts, which are spaced evenly; curves: (F, K, X), NaN where there is no value;
     frames: (F,) numbers or texts; labels: K names, at most 8; low and high: (F, K, X), a band around each curve.
     frame_label says what the frames are ("hidden size"). With `log` the vertical axis is logarithmic, and curves must
     be positive; a band that is not ends at the axis. A second slider chooses the point whose values are written out.
+    `frame` and `point` follow the reader.
     """
     x = as_numpy(x, "x", None)
     named = x.dtype.kind in "UO"
-    points = [_text(value) for value in x]
     place = np.arange(len(x)) if named else _finite(x, "x", None)
     if not len(x) or not (np.diff(place) > 0).all():
         raise ValueError(f"x: got {x}, expected texts or increasing numbers, at least one")
@@ -192,15 +150,16 @@ def curve_film(
         raise ValueError(f"{'low' if low is None else 'high'}: got None, expected low and high together or neither")
     packed = {}
     for name, values in (("curves", curves), ("low", low), ("high", high)):
-        array = np.array([]) if values is None else as_numpy(values, name, *shape)
-        if np.iscomplexobj(array) or np.isinf(array).any():
-            raise ValueError(f"{name}: got complex or infinite entries, expected finite real numbers or NaN")
+        array = np.array([]) if values is None else as_numpy(values, name, *shape, real=True)
+        if np.isinf(array).any():
+            raise ValueError(f"{name}: got infinity, expected finite numbers or NaN")
         if name == "curves" and log and (array <= 0).any():
             raise ValueError(f"curves: got {np.nanmin(array)}, expected positive numbers on a logarithmic axis")
         packed[name] = _pack(array)
-    return CurveFilm(
+    return Explorer(
+        "panel controls curve_film",
         x=_pack(place),
-        points=points,
+        points=[_text(value) for value in x],
         named=named,
         **packed,
         frames=[_text(frame) for frame in frames],
@@ -209,5 +168,7 @@ def curve_film(
         y_label=y_label,
         frame_label=frame_label,
         log=bool(log),
+        frame=0,
+        point=0,
         caption=caption,
     )

@@ -77,7 +77,7 @@ def test_block_grids_share_one_scale_and_one_colour_bar():
 def test_memory_strip_shows_the_contents_of_the_named_times():
     contents = torch.arange(8.0 * S * D).reshape(8, S * D)
     padded = torch.cat([contents, torch.full((8, 3), 1e6)], dim=1)
-    figure = figures.memory_strip(padded, S, D, times=range(2, 9), first=1, title="travel")
+    figure = figures.memory_strip(padded, S, D, times=range(2, 9), first=1)
     panels = [ax for ax in figure.axes if ax.get_title()]
     assert [ax.get_title() for ax in panels] == [f"t = {t}" for t in range(2, 9)]
     for ax, row in zip(panels, contents[1:], strict=True):
@@ -85,14 +85,13 @@ def test_memory_strip_shows_the_contents_of_the_named_times():
     draw(figure)
 
 
-def test_curves_of_one_ensemble_of_several_and_with_a_band():
+def test_curves_of_an_ensemble_and_of_one_model():
     x, ensemble = np.arange(5), np.random.default_rng(0).random((4, 5)) + 1
     ax = figures.curves(x, ensemble, ylabel="loss", log=True)
     assert len(ax.lines) == 5 and ax.get_yscale() == "log" and ax.get_xlabel() == "training step"
     np.testing.assert_allclose(ax.lines[-1].get_ydata(), np.median(ensemble, axis=0))
-    ax = figures.curves(x, [ensemble, ensemble[0]], labels=["many", "one"], ylabel="loss", band=(0.1, 0.9))
-    assert len(ax.lines) == 2 and len(ax.collections) == 2
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["many", "one"]
+    ax = figures.curves(x, ensemble[0], ylabel="loss", xlabel="threshold")
+    assert len(ax.lines) == 1 and ax.get_yscale() == "linear" and ax.get_xlabel() == "threshold"
     draw(ax.figure)
 
 
@@ -127,7 +126,6 @@ def test_style_ends_with_its_block_and_use_style_stays():
         ("matrix", lambda: figures.block_grid(np.ones((6, 5)), S, D)),
         ("matrix", lambda: figures.block_grid(np.ones((5, 5)), S, D)),
         ("matrix", lambda: figures.block_grid(np.eye(6) * 1j, S, D)),
-        ("labels", lambda: figures.block_grid(np.eye(6), S, D, labels=["a"])),
         (r"matrices\[1\]", lambda: figures.block_grids([np.eye(6), np.eye(5)], ["a", "b"], S, D)),
         ("titles", lambda: figures.block_grids([np.eye(6)], ["a", "b"], S, D)),
         ("contents", lambda: figures.memory_strip(np.ones((4, 5)), S, D, [0])),
@@ -135,7 +133,6 @@ def test_style_ends_with_its_block_and_use_style_stays():
         ("times", lambda: figures.memory_strip(np.ones((4, 6)), S, D, [])),
         ("times", lambda: figures.memory_strip(np.ones((4, 6)), S, D, [0], first=1)),
         ("ys", lambda: figures.curves(np.arange(3), np.ones((2, 4)), ylabel="y")),
-        ("labels", lambda: figures.curves(np.arange(3), [np.ones(3)], labels=["a", "b"], ylabel="y")),
         ("counts", lambda: figures.staircase(np.arange(3), np.ones(4), np.ones(3))),
         ("loss", lambda: figures.staircase(np.arange(3), np.ones(3), np.ones(4))),
     ],

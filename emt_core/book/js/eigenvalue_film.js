@@ -8,16 +8,15 @@ function render({ model, el }) {
   const values = floats(model.get("frames")); // F × N × (real, imaginary), each dot on one path through the frames
   const plane = complexPlane({ values, count: values.length / steps.length / 2, theory, threshold });
   const status = statusLine();
-  const lossCurve = losses.length ? lossPlot(losses) : null;
+  const lossCurve = lossPlot(losses);
 
   function describe(frame) {
-    const loss = losses.length ? `; loss ${losses[frame].toPrecision(2)}` : "";
-    return `step ${steps[frame]}: ${plane.describe(frame)}${loss}`;
+    return `step ${steps[frame]}: ${plane.describe(frame)}; loss ${losses[frame].toPrecision(2)}`;
   }
 
   function onMove(frame) {
     plane.show(frame, `Complex plane at ${describe(frame)}`);
-    lossCurve?.mark(frame);
+    lossCurve.mark(frame);
     status.textContent = describe(frame);
     model.set("frame", frame);
     model.save_changes();
@@ -29,8 +28,7 @@ function render({ model, el }) {
   const follow = () => model.get("frame") !== time.position() && time.show(model.get("frame"));
   model.on("change:frame", follow);
 
-  const root = html("div", { class: "emt-explorer emt-film" }, plane.element, plane.key, time.element, status);
-  if (lossCurve) root.append(lossCurve.element);
+  const root = html("div", { class: "emt-explorer emt-film" }, plane.element, plane.key, time.element, status, lossCurve.element);
   if (model.get("caption")) root.append(html("p", { class: "emt-caption" }, model.get("caption")));
   el.append(root);
   time.show(start);
