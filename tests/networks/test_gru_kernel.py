@@ -86,9 +86,9 @@ class NaNWorkspace(gru.Workspace):
 
 
 class NaNLease(gru._Lease):
-    def __init__(self, floats):
-        super().__init__(floats)
-        self._floats.fill_(torch.nan)
+    def __init__(self, size):
+        super().__init__(size)
+        self._memory.fill_(torch.nan)
 
 
 RUNS_HERE = {"avx512": ["avx512", "avx2"]}.get(gru.instruction_set(), [gru.instruction_set()])
@@ -133,7 +133,7 @@ def as_on_cuda(monkeypatch, not_compiled):
     """The path that CUDA takes, from the first pass on, with recordings that only pretend."""
     monkeypatch.setattr(recorded, "possible", lambda x: True)
     monkeypatch.setattr(recorded, "stream_of", lambda x: 0)
-    monkeypatch.setattr(recorded, "_stream", lambda device: SimpleNamespace(device=device))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: SimpleNamespace(device=device))
     monkeypatch.setattr(recorded, "_record", as_if_recorded)
     monkeypatch.setattr(recorded, "AFTER", 0)
     fresh = {"_free": [], "_back": deque(), "_streams": defaultdict(list), "_seen": Counter(), "_alive": 0}
@@ -516,18 +516,20 @@ def test_states_are_the_callers_to_change(either):
 def test_memory_is_used_again_and_not_hoarded(monkeypatch):
     monkeypatch.setattr(gru._Lease, "_free", [])
     first = gru._Lease(100)
-    address = first.address(0)
-    assert address % 64 == 0 and first.address(3) == address + 12
+    address = first.numbers.data_ptr()
+    assert address % 64 == 0 and first.numbers.shape == (100,)
     second = gru._Lease(100)
-    assert second.address(0) != address
+    assert second.numbers.data_ptr() != address
     del first
-    assert gru._Lease(1000).address(0) != address  # too small
-    assert gru._Lease(100).address(0) == address
+    assert gru._Lease(1000).numbers.data_ptr() != address  # too small
+    again = gru._Lease(99)
+    assert again.numbers.data_ptr() == address and again.numbers.shape == (99,)
+    del again
     many = [gru._Lease(100) for _ in range(gru.KEPT + 5)]
     del many, second
     assert len(gru._Lease._free) <= gru.KEPT
     monkeypatch.setattr(gru._Lease, "_free", [])
-    large, small = gru._Lease(gru.LARGEST), gru._Lease(gru.LARGEST - 16)
+    large, small = gru._Lease(gru.LARGEST + 1), gru._Lease(gru.LARGEST)
     del large
     assert gru._Lease._free == []
     del small

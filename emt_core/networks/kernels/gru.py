@@ -12,7 +12,7 @@ import ctypes
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from emt_core.networks.kernels import recorded
 from emt_core.networks.kernels.compiled import INT, POINTER, instruction_set, load
-from emt_core.networks.kernels.shapes import Workspace
+from emt_core.networks.kernels.shapes import Workspace, check_shapes
 
 KEPT = 8  # pieces of memory kept for later passes,
 LARGEST = 2**24  # floats, 64 MiB: larger ones, from single passes over much data, are not
@@ -46,26 +46,20 @@ def scan(
     """
     models, steps, batch = tokens.shape
     hidden = h.shape[-1]
-    want = {
-        "table": (models, table.shape[1], 3 * hidden),
-        "b_hn": (models, hidden),
-        "W_hh": (models, 3 * hidden, hidden),
-        "h": (models, batch, hidden),
-        "active": (models, steps),
-    }
     if active is None:
         active = torch.full((models, steps), batch, dtype=torch.int64, device=tokens.device)
-    for name, x in {"table": table, "b_hn": b_hn, "W_hh": W_hh, "h": h, "active": active}.items():
-        if tuple(x.shape) != want[name]:
-            raise ValueError(f"{name} must have shape {want[name]}, got {tuple(x.shape)}")
+    gates = table, (models, table.shape[1], 3 * hidden)
+    check_shapes("", table=gates, b_hn=(b_hn, (models, hidden)), W_hh=(W_hh, (models, 3 * hidden, hidden)))
+    check_shapes("", h=(h, (models, batch, hidden)), active=(active, (models, steps)))
     for name, x in {"table": table, "b_hn": b_hn, "W_hh": W_hh, "tokens": tokens, "active": active}.items():
         dtype = x.dtype if name in ("tokens", "active") else h.dtype
         if (x.dtype, x.device) != (dtype, h.device):  # compiled code would read one as the other
             raise ValueError(f"{name} must be {dtype} on {h.device} like h, got {x.dtype} on {x.device}")
     tokens, active = tokens.long(), active.long()
     if h.device.type == "cpu":  # compiled code would read beyond the table
-        _check_range("tokens", tokens, table.shape[1] - 1)
-        _check_range("active", active, batch)
+        for name, x, last in (("tokens", tokens, table.shape[1] - 1), ("active", active, batch)):
+            if x.numel() and not 0 <= int(x.min()) <= int(x.max()) <= last:
+                raise ValueError(f"{name} must lie in 0 … {last}, got {int(x.min())} … {int(x.max())}")
     if steps == 0:
         return h[:, None][:, :0]
     return _Scan.apply(table, b_hn, W_hh, h, tokens, active, torch.is_grad_enabled())
@@ -171,27 +165,22 @@ def _recorded_backward(grad, vocabulary, weights, W_hh, tokens, active, loan):
 
 
 class _Lease:
-    """Memory for what a backward pass needs. It is taken from what earlier ones have given back: megabytes fresh from
-    the operating system at every step of training would cost as much as the step."""
+    """Memory for ``size`` numbers that a backward pass needs. It is taken from what earlier ones have given back:
+    megabytes fresh from the operating system at every step of training would cost as much as the step."""
 
     _free: ClassVar[list[Tensor]] = []
 
-    def __init__(self, floats: int) -> None:
+    def __init__(self, size: int) -> None:
         with _lock:
-            fits = (i for i, x in enumerate(self._free) if floats + 16 <= x.numel() <= 2 * floats + 64)
-            place = next(fits, None)
-            found = None if place is None else self._free.pop(place)
-        self._floats = torch.empty(floats + 16, dtype=torch.float32) if found is None else found
-
-    def address(self, offset: int) -> int:
-        """Of the float at ``offset``, counted from the first whose address is a multiple of 64."""
-        return (self._floats.data_ptr() + 63) // 64 * 64 + 4 * offset
+            place = next((i for i, x in enumerate(self._free) if size <= x.numel() <= 2 * size + 64), None)
+            self._memory = torch.empty(size, device="cpu") if place is None else self._free.pop(place)
+        self.numbers = self._memory[:size]
 
     def __del__(self) -> None:
-        if self._floats.numel() > LARGEST:
+        if self._memory.numel() > LARGEST:
             return
         if _lock.acquire(blocking=False):  # the collector may call this anywhere, even while the lock is held
-            self._free.append(self._floats)
+            self._free.append(self._memory)
             del self._free[:-KEPT]
             _lock.release()
 
@@ -205,59 +194,41 @@ def library(name: str) -> ctypes.CDLL | None:
 
 
 def _native_forward(table, b_hn, W_hh, h, tokens, active):
-    arrays = {"table": table, "b_hn": b_hn, "W_hh": W_hh, "tokens": tokens, "active": active, "h": h}
-    arrays = {name: x.detach().contiguous() for name, x in arrays.items()}
+    given = [x.detach().contiguous() for x in (table, b_hn, W_hh, tokens, active, h)]
     models, steps, batch = tokens.shape
     size = (h.shape[-1], table.shape[1], batch, steps)
-    functions = library(instruction_set())
-    floats = functions.gru_saved(*size)
-    saved = _Lease(models * floats)
+    functions: Any = library(instruction_set())
+    saved = _Lease(models * functions.gru_saved(*size))
     states = h.new_empty(models, steps, batch, h.shape[-1])
-
-    def one(m: int) -> None:
-        inputs = [arrays[name][m].data_ptr() for name in ("table", "b_hn", "W_hh", "tokens", "active", "h")]
-        work = Workspace().get(functions.gru_workspace(*size), h)
-        functions.gru_forward(*size, *inputs, work.data_ptr(), saved.address(m * floats), states[m].data_ptr())
-
-    _each(one, models)
+    _native("gru_forward", size, given, [saved.numbers.view(models, -1), states])
     return states, saved
 
 
 def _native_backward(grad, vocabulary, weights, W_hh, tokens, active, saved):
     models, steps, batch = tokens.shape
     hidden = W_hh.shape[2]
-    size = (hidden, vocabulary, batch, steps)
-    functions = library(instruction_set())
-    arrays = {"W_hh": W_hh.detach(), "tokens": tokens, "active": active, "grad": grad}
-    arrays = {name: x.contiguous() for name, x in arrays.items()}
-    floats = functions.gru_saved(*size)
-    grad_h = grad.new_empty(models, batch, hidden)
-    shapes = [(models, vocabulary, 3 * hidden), (models, hidden), (models, 3 * hidden, hidden)]
-    grads = [grad.new_empty(shape) for shape in shapes] if weights else []
+    given = [x.detach().contiguous() for x in (W_hh, tokens, active, saved.numbers.view(models, -1), grad)]
+    shapes = [(batch, hidden), (vocabulary, 3 * hidden), (hidden,), (3 * hidden, hidden)]
+    grads = [grad.new_empty(models, *shape) if weights or i == 0 else None for i, shape in enumerate(shapes)]
+    _native("gru_backward", (hidden, vocabulary, batch, steps), given, grads)
+    return *grads[1:], grads[0]
+
+
+def _native(name: str, size: tuple[int, ...], given: list[Tensor], results: list[Tensor | None]) -> None:
+    """One of the compiled functions for each model by itself, side by side on as many cores as torch may use: the
+    functions let go of Python's lock."""
+    functions: Any = library(instruction_set())
+    models = len(given[0])
 
     def one(m: int) -> None:
-        inputs = [arrays[name][m].data_ptr() for name in ("W_hh", "tokens", "active")]
-        work = Workspace().get(functions.gru_workspace(*size), grad)
-        outputs = [grad_h[m].data_ptr(), *([g[m].data_ptr() for g in grads] or [None] * 3)]
-        functions.gru_backward(
-            *size, *inputs, saved.address(m * floats), arrays["grad"][m].data_ptr(), work.data_ptr(), *outputs
-        )
+        work = Workspace().get(functions.gru_workspace(*size), given[0])
+        read, written = ([None if x is None else x[m].data_ptr() for x in arrays] for arrays in (given, results))
+        getattr(functions, name)(*size, *read, work.data_ptr(), *written)
 
-    _each(one, models)
-    return *(grads or [None] * 3), grad_h
-
-
-def _each(function, models: int) -> None:
-    """Models side by side on as many cores as torch may use: the functions let go of Python's lock."""
     threads = min(models, torch.get_num_threads())
     if threads == 1:
         for m in range(models):
-            function(m)
+            one(m)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(function, range(models)))
-
-
-def _check_range(name: str, x: Tensor, last: int) -> None:
-    if x.numel() and not 0 <= int(x.min()) <= int(x.max()) <= last:
-        raise ValueError(f"{name} must lie in 0 … {last}, got {int(x.min())} … {int(x.max())}")
+            list(pool.map(one, range(models)))

@@ -70,10 +70,6 @@ def stream_of(x: Tensor) -> int:
     return torch.cuda.current_stream(x.device).cuda_stream
 
 
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
-
-
 class Loan:
     """A recording, given back when the loan is forgotten: by autograd, after the last backward pass that may need what
     the forward pass left in it."""
@@ -114,7 +110,7 @@ class Loan:
             stream = cls._streams[device].pop() if cls._streams[device] else None
             cls._alive += 1
         try:
-            stream = _stream(device) if stream is None else stream
+            stream = torch.cuda.Stream(device) if stream is None else stream
             return cls(key, make(stream), stream)
         except BaseException as error:
             with _lock:
