@@ -177,12 +177,13 @@ def sequence_walk(
     if not (np.isnan(position) | ((position >= 1) & (position <= count + 1))).all():
         raise ValueError(f"position: got places off the path, expected NaN or numbers from 1 to {count + 1}")
     mean = np.trapezoid(surface, path, axis=1) / (path[-1] - path[0])
-    surface = surface - mean[:, None]  # in float64, before float32 could lose small differences
-    arrays = {"overlaps": overlaps, "surface": surface, "path": path, "position": position}
     return Explorer(
         "panel sequence_walk",
         times=times.astype(float).tolist(),
-        **{name: _pack(array) for name, array in arrays.items()},
+        overlaps=_pack(overlaps),
+        surface=_pack(surface - mean[:, None]),  # in float64, before float32 could lose small differences
+        path=_pack(path),
+        position=_pack(position),
         labels=[str(k) for k in range(1, count + 1)],
         frame=0,
         caption=caption,

@@ -156,15 +156,15 @@ def block_grid(
     ax = ax or plt.subplots(figsize=(5.6, 5.2))[1]
     side, memory = len(matrix), history * dim
     _framed(ax, matrix, float(np.abs(matrix).max()) if vmax is None else vmax, title)
-    lines = [(k * dim, {"color": "#999999", "linewidth": 0.7}) for k in range(1, history)]
+    lines = [(k * dim, "#999999", 0.7) for k in range(1, history)]
     ticks = [k * dim + (dim - 1) / 2 for k in range(history)]
     labels = [rf"$\Psi_{{{k}}}$" for k in range(1, history + 1)]
     if side > memory:
-        lines += [(memory, {"color": "black", "linewidth": 2})]
+        lines += [(memory, "black", 2)]
         ticks, labels = [*ticks, (memory + side - 1) / 2], [*labels, "rest"]
-    for place, look in lines:
-        ax.axhline(place - 0.5, **look)
-        ax.axvline(place - 0.5, **look)
+    for place, color, width in lines:
+        ax.axhline(place - 0.5, color=color, linewidth=width)
+        ax.axvline(place - 0.5, color=color, linewidth=width)
     ax.set_xticks(ticks, labels)
     ax.set_yticks(ticks, labels)
     return ax

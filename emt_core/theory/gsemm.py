@@ -26,7 +26,7 @@ from scipy.sparse import block_diag
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from emt_core.support.checks import integer
+from emt_core.support.checks import integer, number
 from emt_core.support.running import quiet
 
 
@@ -36,7 +36,10 @@ class Activation:
 
     f: Callable[[Tensor], Tensor]
     F: Callable[[Tensor], Tensor]
-    gain: float
+    gain: float | int
+
+    def __post_init__(self) -> None:
+        number("gain", self.gain, positive=True)
 
     def __call__(self, v: Float[Tensor, "*B n"]) -> Float[Tensor, "*B n"]:
         return self.f(self.gain * v)
@@ -46,33 +49,27 @@ class Activation:
         return self.F(self.gain * v) / self.gain
 
 
-def _activation(f: Callable, F: Callable, gain: float | int) -> Activation:
-    if not (gain > 0 and math.isfinite(gain)):
-        raise ValueError(f"gain must be positive and finite, got {gain}")
-    return Activation(f, F, float(gain))
-
-
 def tanh(gain: float | int = 1.0) -> Activation:
     """tanh(gain·v); with a large gain nearly the sign. F = Σ log cosh."""
     # log cosh x = |x| + log(1 + e^(−2|x|)) − log 2: cosh itself overflows at 710
     log_cosh = lambda x: (x.abs() + torch.nn.functional.softplus(-2 * x.abs()) - math.log(2)).sum(-1)  # noqa: E731
-    return _activation(torch.tanh, log_cosh, gain)
+    return Activation(torch.tanh, log_cosh, gain)
 
 
 def identity(gain: float | int = 1.0) -> Activation:
     """gain·v. F = ½ Σ x²."""
-    return _activation(lambda x: x, lambda x: 0.5 * x.square().sum(-1), gain)
+    return Activation(lambda x: x, lambda x: 0.5 * x.square().sum(-1), gain)
 
 
 def rectified(power: int, gain: float | int = 1.0) -> Activation:
     """max(gain·v, 0)^power, the dense memories. F = Σ max(x, 0)^(power + 1) / (power + 1)."""
     n = integer("power", power, 1)
-    return _activation(lambda x: x.clamp_min(0) ** n, lambda x: (x.clamp_min(0) ** (n + 1)).sum(-1) / (n + 1), gain)
+    return Activation(lambda x: x.clamp_min(0) ** n, lambda x: (x.clamp_min(0) ** (n + 1)).sum(-1) / (n + 1), gain)
 
 
 def softmax(gain: float | int = 1.0) -> Activation:
     """softmax(gain·v) over the neurons. F = log Σ exp."""
-    return _activation(lambda x: torch.softmax(x, -1), lambda x: torch.logsumexp(x, -1), gain)
+    return Activation(lambda x: torch.softmax(x, -1), lambda x: torch.logsumexp(x, -1), gain)
 
 
 TANH, IDENTITY = tanh(), identity()
@@ -97,33 +94,17 @@ class GSEMM:
     T_d: float | int = 10.0
 
     def __post_init__(self) -> None:
-        if self.memories.ndim != 2:
-            raise ValueError(f"memories must have shape (Nf, Nh), got {tuple(self.memories.shape)}")
-        count = self.memories.shape[1]
-        if tuple(self.interaction.shape) != (count, count):
-            raise ValueError(f"interaction must have shape {(count, count)}, got {tuple(self.interaction.shape)}")
+        shapes = [tuple(part.shape) for part in (self.memories, self.interaction)]
+        if len(shapes[0]) != 2 or shapes[1] != shapes[0][1:] * 2:
+            raise ValueError(f"memories and interaction must have shapes (Nf, Nh) and (Nh, Nh), got {shapes}")
         for name in ("memories", "interaction"):
             if not getattr(self, name).isfinite().all():
                 raise ValueError(f"{name} must be finite, got NaN or infinite entries")
             object.__setattr__(self, name, getattr(self, name).double())
-        for name in ("a_s", "a_c"):
-            if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
-                raise ValueError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
-        if not 0 < self.T_f < math.inf:
-            raise ValueError(f"T_f must be positive and finite, got {self.T_f}")
-        if not 0 <= self.T_h < math.inf:
-            raise ValueError(f"T_h must be finite and at least 0, got {self.T_h}")
+        for name in ("a_s", "a_c", "T_f", "T_h"):
+            number(name, getattr(self, name), positive=name == "T_f")
         if not self.T_d >= 0:
             raise ValueError(f"T_d must be at least 0, got {self.T_d}")
-
-    @property
-    def features(self) -> int:
-        return self.memories.shape[0]
-
-    @property
-    def count(self) -> int:
-        """Nh, the number of memories."""
-        return self.memories.shape[1]
 
     def drive_h(self, V_f: Float[Tensor, "*B Nf"], V_d: Float[Tensor, "*B Nf"]) -> Float[Tensor, "*B Nh"]:
         """What V_h tends to, and what it is where T_h = 0: √a_s Ξᵀ σ_f(V_f) + a_c Φᵀ Ξᵀ V_d."""
@@ -147,12 +128,8 @@ def energy(
     V_h = system.drive_h(V_f, V_d) if V_h is None else V_h
     f, h = system.sigma_f(V_f), system.sigma_h(V_h)
     # the last two terms are what drives V_h, in the direction of σ_h
-    return (
-        (V_f * f).sum(-1)
-        - system.sigma_f.lagrangian(V_f)
-        + ((V_h - system.drive_h(V_f, V_d)) * h).sum(-1)
-        - system.sigma_h.lagrangian(V_h)
-    )
+    of_h = ((V_h - system.drive_h(V_f, V_d)) * h).sum(-1)
+    return (V_f * f).sum(-1) - system.sigma_f.lagrangian(V_f) + of_h - system.sigma_h.lagrangian(V_h)
 
 
 @dataclass(frozen=True)
@@ -187,35 +164,31 @@ def simulate(
         method: as in ``solve_ivp``; ``"Radau"``, ``"BDF"`` or ``"LSODA"`` where time scales differ by much.
         rtol, atol: tolerances of the integrator. The step is common to all states.
     """
-    if V_f.ndim != 2 or V_f.shape[1] != system.features:
-        raise ValueError(f"V_f must have shape (B, Nf = {system.features}), got {tuple(V_f.shape)}")
-    if len(V_f) == 0 or not V_f.isfinite().all():
-        raise ValueError(f"V_f must hold at least one start and be finite, got {V_f}")
+    Nf, Nh = system.memories.shape
+    if V_f.ndim != 2 or V_f.shape[1] != Nf or not len(V_f) or not V_f.isfinite().all():
+        raise ValueError(f"V_f must be finite, (B, Nf = {Nf}) with B >= 1, got {tuple(V_f.shape)}, {V_f}")
     if times.ndim != 1 or len(times) < 2 or not (times.diff() > 0).all() or not times.isfinite().all():
         raise ValueError(f"times must be at least two increasing finite numbers, got {times}")
-    for name, start, scale in (("V_d", V_d, system.T_d), ("V_h", V_h, system.T_h)):
-        if start is not None and scale == 0:
+    batch, V_f = len(V_f), V_f.double()
+    for name, given, scale, n in (("V_d", V_d, system.T_d, Nf), ("V_h", V_h, system.T_h, Nh)):
+        if given is not None and scale == 0:
             raise ValueError(f"{name} must not be given where T_{name[-1]} = 0: it follows at once")
-    batch = len(V_f)
-    V_f = V_f.double()
-    if V_d is None:
-        V_d = torch.zeros_like(V_f) if system.T_d else system.sigma_f(V_f)
-    V_d = V_d.double()
+        if given is not None and tuple(given.shape) != (batch, n):
+            raise ValueError(f"{name} must have shape {(batch, n)}, got {tuple(given.shape)}")
+    unseen = torch.zeros_like(V_f) if system.T_d else system.sigma_f(V_f)
+    V_d = unseen if V_d is None else V_d.double()
     V_h = system.drive_h(V_f, V_d) if V_h is None else V_h.double()
-    for name, start, width in (("V_d", V_d, system.features), ("V_h", V_h, system.count)):
-        if tuple(start.shape) != (batch, width):
-            raise ValueError(f"{name} must have shape {(batch, width)}, got {tuple(start.shape)}")
     # the state vector holds, for each start, the populations that have a time scale
-    widths = [system.features, system.count if system.T_h else 0, system.features if system.T_d else 0]
+    widths = [Nf, Nh if system.T_h else 0, Nf if system.T_d else 0]
 
     def parts(flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         f, h, d = flat.split(widths, dim=-1)
         d = d if system.T_d else system.sigma_f(f)
         return f, (h if system.T_h else system.drive_h(f, d)), d
 
+    start, end = float(times[0]), float(times[-1])
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    span = (float(times[0]), float(times[-1]))
-    bar = tqdm(total=span[1] - span[0], desc="integrating", bar_format=form, delay=2, disable=quiet(progress))
+    bar = tqdm(total=end - start, desc="integrating", bar_format=form, delay=2, disable=quiet(progress))
 
     def flow(t: float, state: np.ndarray) -> np.ndarray:
         f, h, d = parts(torch.from_numpy(state).view(batch, -1))
@@ -224,18 +197,17 @@ def simulate(
             rates.append((system.drive_h(f, d) - h) / system.T_h)
         if system.T_d:
             rates.append((system.sigma_f(f) - d) / system.T_d)
-        bar.update(max(0.0, float(t - times[0]) - bar.n))
+        bar.update(max(0.0, t - start - bar.n))
         return torch.cat(rates, dim=-1).view(-1).numpy()
 
     first = torch.cat([V_f, V_h[:, : widths[1]], V_d[:, : widths[2]]], dim=-1).view(-1).numpy()
-    options = {}
-    if method in ("Radau", "BDF"):  # states do not see each other: finite differences take all of them at once
-        options["jac_sparsity"] = block_diag([np.ones((sum(widths),) * 2)] * batch)
+    # states do not see each other: finite differences take all of them at once
+    sparse = {"jac_sparsity": block_diag([np.ones((sum(widths),) * 2)] * batch)} if method in ("Radau", "BDF") else {}
     states = torch.full((len(times), batch, sum(widths)), math.nan, dtype=torch.float64)
     status = "done"
     try:
         with bar:
-            solved = solve_ivp(flow, span, first, method, times.numpy(), rtol=rtol, atol=atol, **options)
+            solved = solve_ivp(flow, (start, end), first, method, times.numpy(), rtol=rtol, atol=atol, **sparse)
     except RuntimeError as error:  # an implicit step that could not be solved
         status = f"failed: {error}"
     else:
@@ -262,7 +234,7 @@ def random_memories(features: int, count: int, generator: torch.Generator) -> Fl
 
 def overlaps(system: GSEMM, V_f: Float[Tensor, "*B Nf"]) -> Float[Tensor, "*B Nh"]:
     """Ξᵀ σ_f(V_f) / Nf: 1 for a stored memory of signs, about 1/√Nf for any other."""
-    return system.sigma_f(V_f) @ system.memories / system.features
+    return system.sigma_f(V_f) @ system.memories / len(system.memories)
 
 
 def visits(overlap: Float[Tensor, "L Nh"], threshold: float | int = 0.8) -> list[tuple[int, int, int]]:
@@ -280,12 +252,8 @@ def visits(overlap: Float[Tensor, "L Nh"], threshold: float | int = 0.8) -> list
 
 def recalled(overlap: Float[Tensor, "L Nh"], threshold: float | int = 0.8) -> int:
     """How many memories a trajectory visits in the order 0, 1, 2, … before the first that is out of order."""
-    count = 0
-    for memory, _, _ in visits(overlap, threshold):
-        if memory != count:
-            break
-        count += 1
-    return count
+    order = [memory for memory, _, _ in visits(overlap, threshold)]
+    return next((k for k, memory in enumerate(order) if memory != k), len(order))
 
 
 def discrete_map(system: GSEMM, V_f: Float[Tensor, "*B Nf"]) -> Float[Tensor, "*B Nf"]:

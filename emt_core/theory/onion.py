@@ -122,11 +122,13 @@ def exact_gamma_bound(embedding: Float[Tensor, "V N"], length: int | None = None
     - any length: γ ≤ x / (1 + x). At the bound every finite ρ stays below it; beyond, some long sequence fails.
     - at most L tokens: γ + … + γ^(L−1) < x; at the bound, two tokens tie. Infinite for L = 1.
 
-    The first is never above 1/2, as m_ab + m_ba ≥ ‖e_b − e_a‖² makes x ≤ 1. Nor above V^(−1/N), unless the embedding is
-    flat: all states lie in C, the convex hull of the embedding over 1 − γ, and the V sets e_a + γC, which lie in C,
-    must not overlap; a full grid attains it. Both ceilings hold for any linear read-out, as its cells too are convex.
+    For any linear read-out the first is at most 1/2, and V^(−1/N) unless the embedding is flat: chapter Onions.
     """
-    x = _reach(embedding.double())
+    e = embedding.double()
+    inner = e @ e.T
+    most = (inner[:, None] - inner).amax(2).clamp_min(1e-300)  # m, both orders of each pair
+    squared = torch.cdist(e, e, compute_mode="donot_use_mm_for_euclid_dist").square()
+    x = float((squared / (2 * most)).fill_diagonal_(math.inf).min())
     if length is None:
         return x / (1 + x)
     low, high = 0.0, 1.0 if integer("length", length, 1) > 1 else math.inf
@@ -171,10 +173,11 @@ def layer_bound(onion: Onion, dtype: torch.dtype) -> dict[str, int]:
     def longest(holds: Callable[[int], bool]) -> int:
         return next(n for n in itertools.count() if not holds(n + 1))
 
-    sums = longest(lambda n: gamma ** (n - 1) * near_entry > 2 * half(largest * (1 - gamma**n) / (1 - gamma)))
     return {
         "sure": longest(lambda n: exact and e.shape[1] ** 0.5 * writing(n) < gamma ** (n - 1) * near / 2),
-        "significand": sums,
+        "significand": longest(
+            lambda n: gamma ** (n - 1) * near_entry > 2 * half(largest * (1 - gamma**n) / (1 - gamma))
+        ),
         "exponent": longest(lambda n: gamma ** (n - 1) * largest > smallest / 2),
         "counting": math.floor(info.bits * e.shape[1] / math.log2(len(e)) + 1e-9),
     }
@@ -189,9 +192,9 @@ def layers_that_survive(
         raise ValueError(f"share must lie above 0 and be at most 1, got {share}")
     shape = integer("most", most, 1), integer("sequences", sequences, 1)
     tokens = torch.randint(len(onion.embedding), shape, generator=stream(seed, "sequences"))
-    for length, part in enumerate((tokens[:n] for n in range(1, most + 1)), start=1):
-        read = decode(onion, encode(onion, part, dtype=dtype), length)
-        if (read == part).all(0).double().mean() < share:
+    for length in range(1, most + 1):
+        read = decode(onion, encode(onion, tokens[:length], dtype=dtype), length)
+        if (read == tokens[:length]).all(0).double().mean() < share:
             return length - 1
     return most
 
@@ -203,11 +206,3 @@ def _mask(lengths: Tensor | None, length: int, batch: int) -> Tensor:
     if lengths.shape != (batch,) or (batch and (lengths.min() < 0 or lengths.max() > length)):
         raise ValueError(f"lengths must hold {batch} numbers in 0 … {length}, got {lengths.tolist()}")
     return torch.arange(length)[:, None] < lengths
-
-
-def _reach(e: Float[Tensor, "V N"]) -> float:
-    """x of :func:`exact_gamma_bound`."""
-    inner = e @ e.T
-    most = (inner[:, None] - inner).amax(2).clamp_min(1e-300)  # m, both orders of each pair
-    squared = torch.cdist(e, e, compute_mode="donot_use_mm_for_euclid_dist").square()
-    return float((squared / (2 * most)).fill_diagonal_(math.inf).min())

@@ -97,8 +97,8 @@ class Case:
         return V_f, (V_h if self.system.T_h else self.drives(V_f, 0 * V_h, V_d)[1]), V_d
 
     def states(self, count: int, spread: float = 0.7):
-        widths = (self.system.features, self.system.count, self.system.features)
-        return [spread * self.rng.normal(size=(count, n)) for n in widths]
+        Nf, Nh = self.system.memories.shape
+        return [spread * self.rng.normal(size=(count, n)) for n in (Nf, Nh, Nf)]
 
 
 def case(seed, kinds=("tanh", "identity"), Nf=5, Nh=3, **scales) -> Case:
@@ -188,7 +188,7 @@ def slow_energy(c: Case, V_f, V_h, V_d) -> tuple[float, float]:
     """E of one state, number by number, and the sum of its terms' sizes, to which rounding is proportional."""
     s, Xi, Phi = c.system, c.system.memories.tolist(), c.system.interaction.tolist()
     f, h = c.f(V_f), c.h(V_h)
-    features, count = range(s.features), range(s.count)
+    features, count = (range(n) for n in s.memories.shape)
     terms = [V_f[i] * f[i] for i in features] + [V_h[k] * h[k] for k in count]
     terms += [-c.f.lagrangian(V_f), -c.h.lagrangian(V_h)]
     terms += [-math.sqrt(s.a_s) * f[i] * Xi[i][k] * h[k] for i in features for k in count]
@@ -317,7 +317,8 @@ def test_trajectories_are_those_of_a_plain_runge_kutta(c):
 def linear_flow(s: GSEMM, gain_f: float, gain_h: float):
     """The generator of the linear flow, and the maps from its state to V_f, V_h, V_d."""
     Xi, Phi = s.memories.numpy(), s.interaction.numpy()
-    widths = [s.features, s.count if s.T_h else 0, s.features if s.T_d else 0]
+    Nf, Nh = Xi.shape
+    widths = [Nf, Nh if s.T_h else 0, Nf if s.T_d else 0]
     of_f, of_h, of_d = np.split(np.eye(sum(widths)), np.cumsum(widths)[:2])
     of_d = of_d if s.T_d else gain_f * of_f
     drive_h = math.sqrt(s.a_s) * gain_f * Xi.T @ of_f + s.a_c * Phi.T @ Xi.T @ of_d
@@ -483,7 +484,7 @@ def test_no_first_step_is_a_status_too():
 def test_starts_and_times_that_lead_nowhere_are_named(name, start, times):
     c = case(6)
     with pytest.raises(ValueError, match=name):
-        gsemm.simulate(c.system, start[:, : c.system.features], times)
+        gsemm.simulate(c.system, start[:, : len(c.system.memories)], times)
 
 
 def test_weights_that_are_zero_or_not_finite():
@@ -570,7 +571,7 @@ def test_two_memories_are_a_flow_in_two_dimensions():
 
     expected = solve_ivp(flow, (0, 100), [1, 0], "DOP853", times.numpy(), rtol=1e-11, atol=1e-13).y
     for V, row in ((passed.V_f, expected[0]), (passed.V_d, expected[1])):
-        x = V[:, 0] @ system.memories / system.features
+        x = V[:, 0] @ system.memories / len(system.memories)
         # errors of rtol grow while δ runs away from a fold, at a rate up to g for about 1/g of time times some ten
         torch.testing.assert_close(x[:, 0] - x[:, 1], torch.from_numpy(row), rtol=0, atol=1e-4)
     assert (np.diff(np.sign(expected[0])) != 0).sum() >= 2  # it did pass from one to the other and back
