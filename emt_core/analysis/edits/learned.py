@@ -7,7 +7,7 @@ learns one, :func:`edited` applies it to such a case, :func:`exchange` and :func
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from emt_core.networks import TokenNetwork
 from emt_core.networks.cell import rows
 from emt_core.support.checks import integer
 from emt_core.support.files import digest
-from emt_core.support.random_streams import stream, streams
+from emt_core.support.random_streams import streams
 from emt_core.tasks import Sequences, TokenRepeat
 from emt_core.tasks.sequences import move
 from emt_core.training import scores
@@ -57,10 +57,7 @@ class OnionEdit:
 
 
 def exchange(
-    edit: LinearEdit,
-    h: Float[Tensor, "M B n"],
-    source: Float[Tensor, "M B n"],
-    variables: Bool[Tensor, "M B K"],
+    edit: LinearEdit, h: Float[Tensor, "M B n"], source: Float[Tensor, "M B n"], variables: Bool[Tensor, "M B K"]
 ) -> Float[Tensor, "M B n"]:
     """The states with the chosen variables' coordinates taken from ``source``."""
     if variables.shape[2] != edit.variables:
@@ -83,9 +80,8 @@ def replace_token(
         if position.numel() and int(position.min()) < 0:
             raise ValueError(f"position must be at least 0, got {int(position.min())}")
         length = int(position.max()) + 1
-    sizes = magnitudes(edit, length)
     change = torch.tanh(rows(edit.tokens, new)) - torch.tanh(rows(edit.tokens, old))
-    return h + change * rows(sizes, position)
+    return h + change * rows(magnitudes(edit, length), position)
 
 
 def magnitudes(edit: OnionEdit, length: int) -> Float[Tensor, "M L n"]:
@@ -151,90 +147,74 @@ def fit(
     task.check("validation", validation)
     length = None if kind == "onion" else task.longest
     judged = validation if length is None else cases.of_length(validation, length)
-    case = cases.corrupt(kind, judged.expand(model.models), model.vocabulary, _fresh(model.models)).to(device)
-    few = case
-    if length is None:
-        some = scores.spread(judged, scores.LOOK)
-        few = cases.corrupt(kind, some, model.vocabulary, _fresh(model.models)).to(device)
-    start, use, finish = _parts(kind, model, task, generators)
-    of = [*model.weights.values(), judged.tokens, judged.lengths]
+
+    def asked(sequences: Sequences) -> Case:
+        return cases.corrupt(kind, sequences, model.vocabulary, streams([0] * model.models, "cases")).to(device)
+
+    case = asked(judged)
+    few = asked(scores.spread(judged, scores.LOOK)) if length is None else case
+    encode = torch.no_grad()(model.encode)
 
     def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
         batch = task.sample(recipe.batch, generators, validation, length)
-        states, pressure = use(weights, cases.corrupt(kind, batch, model.vocabulary, generators), generators)
-        batch = batch.to(device)
+        case = cases.corrupt(kind, batch, model.vocabulary, generators)
+        h, batch = encode(case.corrupted.to(device)), batch.to(device)
+        if kind == "onion":
+            position, old, new = (move(x, device) for x in cases.replacement(case))
+            states = replace_token(OnionEdit(**weights), h, position, old, new, task.longest)
+            return scores.cross_entropy(model.logits(states, batch), batch)
+        # a partner need not be read twice
+        source = h.roll(h.shape[1] // 2, 1) if kind == "unigram" else encode(case.source.to(device))
+        belongs = _drawn(weights["logits"], generators)
+        chosen = move(cases.variables(kind, case.changed), device)
+        states = _exchange(_orthogonal(weights["skew"]), belongs, h, source, chosen)
+        pressure = TOWARDS_NONE * torch.softmax(weights["logits"], 2)[:, :, :-1].sum((1, 2))
         return scores.cross_entropy(model.logits(states, batch), batch) + pressure
 
-    def score(weights: Weights) -> Tensor:
-        right = scores.repeats(model, few.original, edited(finish(weights), model, few))
-        return scores.token_accuracy(right, few.original)
+    def right(edit: LinearEdit | OnionEdit, case: Case) -> Bool[Tensor, "M L B"]:
+        return scores.repeats(model, case.original, edited(edit, model, case))
 
+    def score(weights: Weights) -> Tensor:
+        return scores.token_accuracy(right(_edit(kind, weights), few), few.original)
+
+    of = digest(*model.weights.values(), judged.tokens, judged.lengths)
     run = optimise(
-        start, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
-        identity={"edit": kind, "task": repr(task), "seeds": seeds, "of": digest(*of)} | model.settings,
-        name=f"{kind} edit of {model.hidden} units",
+        _start(kind, model, task, generators), loss, score, generators, recipe,
+        identity={"edit": kind, "task": repr(task), "seeds": seeds, "of": of} | model.settings,
+        checkpoint=checkpoint, stop=stop, progress=progress, name=f"{kind} edit of {model.hidden} units",
     )  # fmt: skip
     with torch.no_grad():
-        edit = finish(run.weights)
-        right = scores.repeats(model, case.original, edited(edit, model, case))
-    return LearnedEdit(edit, case, right, scores.exact_match(right), run)
+        edit = _edit(kind, run.weights)
+        found = right(edit, case)
+    return LearnedEdit(edit, case, found, scores.exact_match(found), run)
 
 
-def _fresh(models: int) -> list[torch.Generator]:
-    return [stream(0, "cases") for _ in range(models)]
-
-
-def _parts(
-    kind: str, model: TokenNetwork, task: TokenRepeat, generators: Sequence[torch.Generator]
-) -> tuple[Weights, Callable, Callable]:
-    """What is learned; how it is used in training on a case that lies on the CPU, with the pressure it adds to the
-    loss; and the edit it makes."""
-    models, size, like, device = model.models, model.state_size, model.W_o, model.device
-
-    def normal(*shape: int) -> Tensor:
-        return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(like)
-
+def _start(kind: str, model: TokenNetwork, task: TokenRepeat, generators: Sequence[torch.Generator]) -> Weights:
+    """What is learned, as it begins."""
+    size, one = model.state_size, model.W_o.new_ones(model.models, model.state_size)
+    shape = (model.vocabulary, size) if kind == "onion" else (size, size)
+    normal = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(one)
     if kind == "onion":
-        one = like.new_ones(models, size)
-        start = {
-            "tokens": normal(model.vocabulary, size),
-            "gamma": 0.9 * one,
-            "beta": one,
-            "scale": one,
-            "offset": 0 * one,
-        }
-
-        def use(weights: Weights, case: Case, _) -> tuple[Tensor, float]:
-            with torch.no_grad():
-                h = model.encode(case.corrupted.to(device))
-            position, old, new = (move(x, device) for x in cases.replacement(case))
-            return replace_token(OnionEdit(**weights), h, position, old, new, task.longest), 0.0
-
-        return start, use, lambda weights: OnionEdit(**{name: w.detach().clone() for name, w in weights.items()})
-
+        return {"tokens": normal, "gamma": 0.9 * one, "beta": one, "scale": one, "offset": 0 * one}
     variables = task.longest - (kind == "bigram")
-    start = {"skew": normal(size, size) * size**-0.5, "logits": like.new_zeros(models, size, variables + 1)}
+    return {"skew": normal * size**-0.5, "logits": one.new_zeros(model.models, size, variables + 1)}
 
-    def exchanged(weights: Weights, case: Case, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            h = model.encode(case.corrupted.to(device))
-            # a partner need not be read twice
-            source = h.roll(h.shape[1] // 2, 1) if kind == "unigram" else model.encode(case.source.to(device))
-        shape = weights["logits"].shape[1:]
-        uniform = move(torch.stack([torch.rand(shape, generator=g) for g in generators]), device)
-        gumbel = -torch.log(-torch.log(uniform.clamp(1e-10, 1 - 1e-7)))
-        soft = torch.softmax(weights["logits"] + gumbel, dim=2)
-        hard = torch.nn.functional.one_hot(soft.argmax(2), variables + 1).to(soft.dtype) + soft - soft.detach()
-        changed = move(cases.variables(kind, case.changed), device)
-        states = _exchange(_orthogonal(weights["skew"]), hard[:, :, :variables].mT, h, source, changed)
-        return states, TOWARDS_NONE * torch.softmax(weights["logits"], 2)[:, :, :variables].sum((1, 2))
 
-    def finish(weights: Weights) -> LinearEdit:
-        chosen = weights["logits"].detach().argmax(2)
-        assignment = torch.where(chosen == variables, -1, chosen)
-        return LinearEdit(kind, _orthogonal(weights["skew"].detach()), assignment, variables)
+def _edit(kind: str, weights: Weights) -> LinearEdit | OnionEdit:
+    """The edit that the weights make."""
+    if kind == "onion":
+        return OnionEdit(**weights)
+    chosen, variables = weights["logits"].argmax(2), weights["logits"].shape[2] - 1
+    return LinearEdit(kind, _orthogonal(weights["skew"]), torch.where(chosen == variables, -1, chosen), variables)
 
-    return start, exchanged, finish
+
+def _drawn(logits: Tensor, generators: Sequence[torch.Generator]) -> Float[Tensor, "M K n"]:
+    """Which coordinate belongs to which variable: Gumbel-softmax, straight through."""
+    uniform = torch.stack([torch.rand(logits.shape[1:], generator=g) for g in generators])
+    gumbel = -torch.log(-torch.log(move(uniform, logits.device).clamp(1e-10, 1 - 1e-7)))
+    soft = torch.softmax(logits + gumbel, dim=2)
+    hard = torch.nn.functional.one_hot(soft.argmax(2), logits.shape[2]).to(soft.dtype) + soft - soft.detach()
+    return hard[:, :, :-1].mT
 
 
 def _orthogonal(skew: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emt_core.analysis.edits.learned import OnionEdit, magnitudes
 from emt_core.networks import GRU, TokenNetwork
-from emt_core.networks.cell import rows
+from emt_core.networks.cell import rows, uniform
 from emt_core.networks.tokens import right_tokens
 from emt_core.support.files import digest
 from emt_core.support.random_streams import streams
@@ -21,7 +21,8 @@ from emt_core.tasks import Sequences, TokenRepeat
 from emt_core.training import scores as judge
 from emt_core.training.until_flat import Optimised, Recipe, Weights, optimise
 
-KINDS = ("linear", "mlp", "onion", "gru", "gru no input")
+WRITING = ("gru", "gru no input")
+KINDS = ("linear", "mlp", "onion", *WRITING)
 RECIPE = Recipe(steps=60_000, patience=5, least=10_000)
 
 
@@ -64,11 +65,11 @@ def read(probe: Probe, h: Float[Tensor, "M B n"], length: int) -> Int[Tensor, "M
     if not 1 <= length <= probe.length:
         raise ValueError(f"length must lie in 1 … {probe.length}, got {length}")
     with torch.no_grad():
-        if probe.kind in ("gru", "gru no input"):
+        if probe.kind in WRITING:
             return _decoder(probe).write(h, length)
         if probe.kind != "onion":
             return _at_once(probe, h)[:, :length].argmax(3)
-        tokens, sizes = [], magnitudes(_layers(probe.weights), length)
+        tokens, sizes = [], _sizes(probe.weights, length)
         for p in range(length):
             tokens.append(_classify(probe.weights, h).argmax(2))
             h = h - rows(probe.weights["tokens"], tokens[-1]) * sizes[:, p, None]
@@ -77,12 +78,12 @@ def read(probe: Probe, h: Float[Tensor, "M B n"], length: int) -> Int[Tensor, "M
 
 def scores(probe: Probe, h: Float[Tensor, "M B n"], sequences: Sequences) -> Float[Tensor, "M L B V"]:
     """The scores of all tokens in training, where a probe that goes from token to token is told the true ones."""
-    if probe.kind in ("gru", "gru no input"):
+    if probe.kind in WRITING:
         return _decoder(probe).logits(h, sequences)
     if probe.kind != "onion":
         return _at_once(probe, h)
     models, length, batch = sequences.tokens.shape
-    sizes = magnitudes(_layers(probe.weights), length)
+    sizes = _sizes(probe.weights, length)
     layers = rows(probe.weights["tokens"], sequences.tokens.flatten(1)).unflatten(1, (length, batch))
     off = (layers * sizes[:, :, None]).cumsum(1)
     residuals = torch.cat([h[:, None], h[:, None] - off[:, :-1]], dim=1)
@@ -109,30 +110,24 @@ def fit(
     model, device, generators = model.detach(), model.device, streams(seeds, f"{kind} probe")
     avoid = (task.validation() if validation is None else validation).to("cpu")
     task.check("validation", avoid)
-    avoid = avoid.expand(model.models)
-    validation = avoid.to(device)
-    few = judge.spread(validation, judge.LOOK)
-    start = _start(kind, model, task.longest, generators)
-    of = [*model.weights.values(), validation.tokens, validation.lengths]
+    validation = avoid.to(device).expand(model.models)
+    few, encode = judge.spread(validation, judge.LOOK), torch.no_grad()(model.encode)
 
     def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
         batch = task.sample(recipe.batch, generators, avoid).to(device)
-        with torch.no_grad():
-            h = model.encode(batch)
-        return judge.cross_entropy(scores(Probe(kind, weights, task.longest), h, batch), batch)
+        return judge.cross_entropy(scores(Probe(kind, weights, task.longest), encode(batch), batch), batch)
 
-    def right(weights: Weights, sequences: Sequences) -> Tensor:
-        with torch.no_grad():
-            h = model.encode(sequences)
-        return right_tokens(read(Probe(kind, weights, task.longest), h, task.longest), sequences)
+    def right(weights: Weights, sequences: Sequences) -> Bool[Tensor, "M L B"]:
+        return right_tokens(read(Probe(kind, weights, task.longest), encode(sequences), task.longest), sequences)
 
     def score(weights: Weights) -> Tensor:
         return judge.token_accuracy(right(weights, few), few)
 
+    of = digest(*model.weights.values(), validation.tokens, validation.lengths)
     run = optimise(
-        start, loss, score, generators, recipe, checkpoint=checkpoint, stop=stop, progress=progress,
-        identity={"probe": kind, "task": repr(task), "seeds": seeds, "of": digest(*of)} | model.settings,
-        name=f"{kind} probe of {model.hidden} units",
+        _start(kind, model, task.longest, generators), loss, score, generators, recipe,
+        identity={"probe": kind, "task": repr(task), "seeds": seeds, "of": of} | model.settings,
+        checkpoint=checkpoint, stop=stop, progress=progress, name=f"{kind} probe of {model.hidden} units",
     )  # fmt: skip
     found = right(run.weights, validation)
     return LearnedProbe(Probe(kind, run.weights, task.longest), validation, found, judge.exact_match(found), run)
@@ -140,52 +135,43 @@ def fit(
 
 def _start(kind: str, model: TokenNetwork, length: int, generators: Sequence[torch.Generator]) -> Weights:
     """Drawn as PyTorch draws its modules; the onion's scales start at γ = 0.9, β = 0.1, g = 1, b = 0."""
-    models, size, vocabulary = model.models, model.state_size, model.vocabulary
-    if kind in ("gru", "gru no input"):
-        return TokenNetwork.init(GRU, vocabulary, size, generators).to(model.W_o).weights
-
-    def uniform(*shape: int) -> Tensor:
-        bound = size**-0.5
-        return torch.stack([torch.empty(shape).uniform_(-bound, bound, generator=g) for g in generators]).to(model.W_o)
-
-    if kind == "linear":
-        return {"W": uniform(length * vocabulary, size), "b": uniform(length * vocabulary)}
+    size, vocabulary, one = model.state_size, model.vocabulary, model.W_o.new_ones(model.models, model.state_size)
+    if kind in WRITING:
+        return TokenNetwork.init(GRU, vocabulary, size, generators).to(one).weights
     outputs = vocabulary if kind == "onion" else length * vocabulary
-    weights = {
-        "W1": uniform(size, size),
-        "b1": uniform(size),
-        "W2": uniform(outputs, size),
-        "b2": uniform(outputs),
-    }
-    if kind == "mlp":
+    shapes: dict[str, tuple[int, ...]] = {"W": (outputs, size), "b": (outputs,)}
+    if kind != "linear":
+        shapes = {"W1": (size, size), "b1": (size,), "W2": (outputs, size), "b2": (outputs,)}
+    weights = {name: uniform(shape, size**-0.5, generators).to(one) for name, shape in shapes.items()}
+    if kind != "onion":
         return weights
-    one = model.W_o.new_ones(models, size)
-    tokens = torch.stack([torch.randn(vocabulary, size, generator=g) for g in generators])
-    return weights | {"tokens": tokens.to(one), "gamma": 0.9 * one, "beta": 0.1 * one, "scale": one, "offset": 0 * one}
+    tokens = torch.stack([torch.randn(vocabulary, size, generator=g) for g in generators]).to(one)
+    return weights | {"tokens": tokens, "gamma": 0.9 * one, "beta": 0.1 * one, "scale": one, "offset": 0 * one}
 
 
 def _at_once(probe: Probe, h: Float[Tensor, "M B n"]) -> Float[Tensor, "M L B V"]:
     w = probe.weights
-    if probe.kind == "mlp":
-        h = torch.relu(_affine(h, w["W1"], w["b1"]))
-    out = _affine(h, w["W"], w["b"]) if probe.kind == "linear" else _affine(h, w["W2"], w["b2"])
+    out = _affine(h, w["W"], w["b"]) if probe.kind == "linear" else _mlp(w, h)
     return out.unflatten(2, (probe.length, -1)).transpose(1, 2)
 
 
 def _classify(w: Weights, h: Float[Tensor, "M B n"]) -> Float[Tensor, "M B V"]:
-    normal = torch.nn.functional.layer_norm(h, h.shape[-1:])
-    return _affine(torch.relu(_affine(normal, w["W1"], w["b1"])), w["W2"], w["b2"])
+    return _mlp(w, torch.nn.functional.layer_norm(h, h.shape[-1:]))
+
+
+def _mlp(w: Weights, x: Tensor) -> Tensor:
+    return _affine(torch.relu(_affine(x, w["W1"], w["b1"])), w["W2"], w["b2"])
 
 
 def _affine(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
     return torch.baddbmm(b[:, None], x, W.mT)
 
 
-def _layers(w: Weights) -> OnionEdit:
-    return OnionEdit(**{name: w[name] for name in ("tokens", "gamma", "beta", "scale", "offset")})
+def _sizes(w: Weights, length: int) -> Float[Tensor, "M L n"]:
+    return magnitudes(OnionEdit(w["tokens"], w["gamma"], w["beta"], w["scale"], w["offset"]), length)
 
 
 def _decoder(probe: Probe) -> TokenNetwork:
-    cell = GRU(**{name: probe.weights[name] for name in ("W_ih", "W_hh", "b_ih", "b_hh")})
+    own = {name: w for name, w in probe.weights.items() if name not in ("embedding", "W_o", "b_o")}
     ends = {name: probe.weights[name] for name in ("embedding", "W_o", "b_o")}
-    return TokenNetwork(cell, **ends, autoregressive=probe.kind == "gru")
+    return TokenNetwork(GRU(**own), **ends, autoregressive=probe.kind == "gru")
