@@ -131,7 +131,6 @@ def as_if_recorded(function, stream):
 @pytest.fixture
 def as_on_cuda(monkeypatch, not_compiled):
     """The path that CUDA takes, from the first pass on, with recordings that only pretend."""
-    monkeypatch.setattr(recorded, "possible", lambda x: True)
     monkeypatch.setattr(recorded, "stream_of", lambda x: 0)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: SimpleNamespace(device=device))
     monkeypatch.setattr(recorded, "_record", as_if_recorded)
@@ -172,7 +171,7 @@ def test_in_torch_also_in_float32(shape, not_compiled):
 def test_recorded_passes_are_the_unrecorded_ones_bit_for_bit(shape, as_on_cuda, monkeypatch):
     arguments = [plain(shape, torch.float64, seed) for seed in range(3)]
     got = [run_plain(*each) for each in arguments]  # one recording serves all
-    monkeypatch.setattr(recorded, "possible", lambda x: False)
+    monkeypatch.setattr(recorded, "stream_of", lambda x: None)
     for each, mine in zip(arguments, got, strict=True):
         assert all(same_bits(a, b) for a, b in zip(mine, run_plain(*each), strict=True))
 
@@ -389,11 +388,11 @@ def made(as_on_cuda, monkeypatch):
     """What the recordings made in a test compute, and on which streams."""
     made = []
 
-    def make(gradients, arrays, stream, real=gru._Passes):
+    def make(gradients, arrays, stream, real=gru._passes):
         made.append((gradients, stream))
         return real(gradients, arrays, stream)
 
-    monkeypatch.setattr(gru, "_Passes", make)
+    monkeypatch.setattr(gru, "_passes", make)
     return made
 
 

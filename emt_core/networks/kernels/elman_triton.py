@@ -1,8 +1,4 @@
-"""The fast path on an NVIDIA GPU: what ``elman_batched`` computes, in Triton for Hopper (sm_90).
-
-    forward    h_t = tanh(W_hh h_{t−1} + W_uh u_t)            backward    δ_t = (∂L/∂h_t) ⊙ (1 − h_t²)
-               o_t = W_r h_t                                  ∂L/∂h_t = W_rᵀ ∂L/∂o_t + W_hhᵀ δ_{t+1}
-    gradients  dW_hh = Σ_t δ_t h_{t−1}ᵀ,   dW_uh = Σ_t δ_t u_tᵀ,   dW_r = Σ_t (∂L/∂o_t) h_tᵀ
+"""The fast path on an NVIDIA GPU: what ``elman_batched`` computes (its equations), in Triton for Hopper (sm_90).
 
 One program takes one model and a tile of its batch through all of time: W_hh is read once and a step costs no launch.
 A state is a tile (N, batch), so that W_hh, which stays, is the left operand of a product and the state the right one,

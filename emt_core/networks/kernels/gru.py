@@ -74,7 +74,7 @@ class _Scan(torch.autograd.Function):
             states, saved = _native_forward(*arrays)
         elif (loan := _loan(ctx.needs_input_grad if learning else (), *arrays)) is not None:
             ctx.run_backward = _recorded_backward
-            states, saved = loan.recording.forward(*arrays)[0].clone(), loan
+            states, saved = loan.recording[0](*arrays)[0].clone(), loan
         else:
             ctx.run_backward = _torch_backward
             states, saved = _torch_forward(*arrays)
@@ -134,31 +134,31 @@ def _torch_backward(grad, vocabulary, weights, W_hh, tokens, active, saved):
 # --- the same, recorded: CUDA -----------------------------------------------------------------------------------------
 
 
-class _Passes:
-    """Forward, and where ``gradients`` are asked for backward, over arrays of one shape."""
-
-    def __init__(self, gradients: str, arrays: tuple[Tensor, ...], stream) -> None:
-        self.forward = recorded.Recorded(_torch_forward, *arrays, stream=stream)
-        table, _, W_hh, _, tokens, active = self.forward.inputs
-        states, saved = self.forward.outputs
-        if gradients == "none":
-            return
-        run = partial(_torch_backward, vocabulary=table.shape[1], weights=gradients == "all", W_hh=W_hh, tokens=tokens)
-        self.backward = recorded.Recorded(lambda grad: run(grad, active=active, saved=saved), states, stream=stream)
+def _passes(gradients: str, arrays: tuple[Tensor, ...], stream) -> tuple:
+    """Recorded forward, and where ``gradients`` are asked for backward, over arrays of one shape."""
+    forward = recorded.Recorded(_torch_forward, *arrays, stream=stream)
+    if gradients == "none":
+        return forward, None
+    table, _, W_hh, _, tokens, active = forward.inputs
+    states, saved = forward.outputs
+    rest = {"W_hh": W_hh, "tokens": tokens, "active": active, "saved": saved}
+    run = partial(_torch_backward, vocabulary=table.shape[1], weights=gradients == "all", **rest)
+    return forward, recorded.Recorded(run, states, stream=stream)
 
 
 def _loan(needs: tuple[bool, ...], *arrays) -> recorded.Loan | None:
     """Recorded passes over arrays like these, where there are any."""
     table, h, tokens = arrays[0], arrays[3], arrays[4]
-    if not recorded.possible(h) or tokens.numel() * h.shape[-1] > recorded.LARGEST:
+    stream = recorded.stream_of(h)
+    if stream is None or tokens.numel() * h.shape[-1] > recorded.LARGEST:
         return None
     gradients = "all" if any(needs[:3]) else "states" if any(needs) else "none"
-    key = (gradients, *tokens.shape, *table.shape, h.dtype, h.device, recorded.stream_of(h))
-    return recorded.Loan.of(key, h.device, lambda stream: _Passes(gradients, arrays, stream))
+    key = (gradients, *tokens.shape, *table.shape, h.dtype, h.device, stream)
+    return recorded.Loan.of(key, h.device, lambda own: _passes(gradients, arrays, own))
 
 
 def _recorded_backward(grad, vocabulary, weights, W_hh, tokens, active, loan):
-    return tuple(None if g is None else g.clone() for g in loan.recording.backward(grad))
+    return tuple(None if g is None else g.clone() for g in loan.recording[1](grad))
 
 
 # --- compiled: float32 on the CPU -------------------------------------------------------------------------------------

@@ -57,17 +57,13 @@ def _record(function: Callable[[], Any], stream: torch.cuda.Stream) -> tuple[Cal
     return graph.replay, outputs
 
 
-def possible(x: Tensor) -> bool:
-    """Whether work on ``x`` can be recorded: not where somebody else records, whose recording will hold it."""
+def stream_of(x: Tensor) -> int | None:
+    """A number for the CUDA stream on which work on ``x`` now lands: recordings must not be shared between streams.
+    None where it cannot be recorded: elsewhere, and where somebody else records, whose recording will hold it."""
     if not x.is_cuda:
-        return False
+        return None
     with torch.cuda.device(x.device):
-        return not torch.cuda.is_current_stream_capturing()
-
-
-def stream_of(x: Tensor) -> int:
-    """A number for the stream on which work on ``x`` now lands: recordings must not be shared between streams."""
-    return torch.cuda.current_stream(x.device).cuda_stream
+        return None if torch.cuda.is_current_stream_capturing() else torch.cuda.current_stream().cuda_stream
 
 
 class Loan:
