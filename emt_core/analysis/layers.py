@@ -47,8 +47,7 @@ def sizes(layers: Float[Tensor, "M L V n"]) -> Float[Tensor, "M L"]:
 def overlap(layers: Float[Tensor, "M L V n"]) -> Float[Tensor, "M L L"]:
     """How far two positions use the same directions: tr(C_p C_q) / (‖C_p‖ ‖C_q‖) of the covariances over tokens. 1: the
     same directions in the same proportions; 0: orthogonal subspaces."""
-    C = torch.einsum("mpvi,mpvj->mpij", layers, layers).flatten(2)
-    return _cosines(C)
+    return _cosines(_squares(layers).flatten(2))
 
 
 def alignment(layers: Float[Tensor, "M L V n"]) -> Float[Tensor, "M L L"]:
@@ -59,10 +58,7 @@ def alignment(layers: Float[Tensor, "M L V n"]) -> Float[Tensor, "M L L"]:
 
 @torch.no_grad()
 def additive_share(
-    model: TokenNetwork,
-    layers: Float[Tensor, "M L V n"],
-    mean: Float[Tensor, "M n"],
-    tokens: Int[Tensor, "L B"],
+    model: TokenNetwork, layers: Float[Tensor, "M L V n"], mean: Float[Tensor, "M n"], tokens: Int[Tensor, "L B"]
 ) -> Float[Tensor, "M"]:
     """Share of the states' variance that the sum of their tokens' layers explains, on the sequences ``tokens``."""
     h = states(model, tokens)
@@ -72,10 +68,7 @@ def additive_share(
 
 @torch.no_grad()
 def unexplained(
-    model: TokenNetwork,
-    layers: Float[Tensor, "M L V n"],
-    mean: Float[Tensor, "M n"],
-    tokens: Int[Tensor, "L B"],
+    model: TokenNetwork, layers: Float[Tensor, "M L V n"], mean: Float[Tensor, "M n"], tokens: Int[Tensor, "L B"]
 ) -> Float[Tensor, "M n n"]:
     """Covariance of what the sum of the layers leaves of the states."""
     left = states(model, tokens) - _sum(layers, mean, tokens)
@@ -96,7 +89,7 @@ def peel(
     (Mahalanobis). Without ``subtract`` nothing is taken off, and all other positions count as noise: this is what
     linear discriminant analysis reads.
     """
-    C = torch.einsum("mpvi,mpvj->mpij", layers, layers).double() / layers.shape[2]
+    C = _squares(layers).double() / layers.shape[2]
     noise = unexplained.double() + 1e-9 * torch.eye(h.shape[2], dtype=torch.float64, device=h.device)
     left, found = (h - mean[:, None]).double(), []
     for p in range(layers.shape[1]):
@@ -104,7 +97,7 @@ def peel(
         whiten = torch.linalg.inv(torch.linalg.cholesky(noise + others)).mT
         found.append(torch.cdist(left @ whiten, layers[:, p].double() @ whiten).argmin(2))
         if subtract:
-            left = left - torch.stack([rows[i] for rows, i in zip(layers[:, p].double(), found[-1], strict=True)])
+            left = left - rows(layers[:, p].double(), found[-1])
     return torch.stack(found, dim=1)
 
 
@@ -135,6 +128,11 @@ def gates(model: TokenNetwork, tokens: Int[Tensor, "L B"]) -> Float[Tensor, "M L
         found.append(model.cell.gates(h, x)[1])
         h = model.cell.step(h, x)
     return torch.stack(found, dim=1)
+
+
+def _squares(layers: Float[Tensor, "M L V n"]) -> Float[Tensor, "M L n n"]:
+    """The covariances over tokens, times V."""
+    return torch.einsum("mpvi,mpvj->mpij", layers, layers)
 
 
 def _cosines(x: Float[Tensor, "M L K"]) -> Float[Tensor, "M L L"]:

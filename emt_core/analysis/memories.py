@@ -106,27 +106,32 @@ def variable_memories(
     if bad:
         raise ValueError(f"model must have finite weights, got NaN or infinity in models {bad}")
     newest = grounding * wide.W_uh + (1 - grounding) * torch.linalg.pinv(wide.W_r)
-    F, blocks = task.operator.unflatten(1, (S, D)), [newest]
-    for k in range(S - 1, 0, -1):
-        older = wide.W_hh @ blocks[0]
-        blocks.insert(0, older if method == "paper" else older - newest @ F[:, k])
-    columns = torch.cat(blocks, dim=2)
     if method == "paper":
+        blocks = [newest]
+        for _ in range(S - 1):
+            blocks.insert(0, wide.W_hh @ blocks[0])
+        columns = torch.cat(blocks, dim=2)
         columns = columns / columns.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+        columns = columns * kept
         # the dropped columns stay out of the pseudo-inverse: at cutoff 0 their rounding residues would be inverted
-        inverse, rank, condition = _inverse(columns[:, :, kept], cutoff)
         dual = torch.zeros_like(columns.mT)
-        dual[:, kept] = inverse
+        dual[:, kept] = torch.linalg.pinv(columns[:, :, kept], rtol=cutoff)
+        rank, condition = torch.linalg.matrix_rank(columns[:, :, kept], rtol=cutoff), _condition(columns[:, :, kept])
     else:
-        inverse, rank, condition = _inverse(columns, cutoff)
-        dual = inverse * kept[:, None]
-    columns = columns * kept
+        F = task.operator.unflatten(1, (S, D))
+        blocks = [newest]
+        for k in range(S - 1, 0, -1):
+            blocks.insert(0, wide.W_hh @ blocks[0] - newest @ F[:, k])
+        columns = torch.cat(blocks, dim=2)
+        dual = torch.linalg.pinv(columns, rtol=cutoff) * kept[:, None]
+        rank, condition = torch.linalg.matrix_rank(columns, rtol=cutoff), _condition(columns)
+        columns = columns * kept
     generator = generator or stream(0, "residuals")
     # all of them are found, the leading ones kept; none costs nothing
     rest, rest_dual = _residual_directions(wide, task, columns, dual, free if residuals else 0, generator)
     labels = [("memory", k + 1, j) for k in range(S) for j in range(D)] + [("residual", i, 0) for i in range(residuals)]
     basis, dual = torch.cat([columns, rest[:, :, :residuals]], 2), torch.cat([dual, rest_dual[:, :residuals]], 1)
-    return VariableMemories(basis, dual, tuple(labels), kept, rank, condition)
+    return VariableMemories(basis, dual, tuple(labels), kept, tuple(rank.tolist()), condition)
 
 
 def fitted_memories(
@@ -147,21 +152,16 @@ def fitted_memories(
     basis[:, :, kept] = columns
     explained = 1 - (h - x @ columns.mT).square().sum((1, 2)) / h.square().sum((1, 2))
     labels = tuple(("memory", k + 1, j) for k in range(task.history) for j in range(task.dim))
-    inverse, rank, condition = _inverse(columns)
     dual = basis.mT.clone()
-    dual[:, kept] = inverse
-    return VariableMemories(basis, dual, labels, kept, rank, condition), explained
+    dual[:, kept] = torch.linalg.pinv(columns)
+    rank = tuple(torch.linalg.matrix_rank(columns).tolist())
+    return VariableMemories(basis, dual, labels, kept, rank, _condition(columns)), explained
 
 
-def _inverse(
-    columns: Float[Tensor, "M N K"], cutoff: float | int | None = None
-) -> tuple[Float[Tensor, "M K N"], tuple[int, ...], Float[Tensor, "M"]]:
-    """The pseudo-inverse of the columns, their rank, and their condition."""
-    rank, condition = torch.linalg.matrix_rank(columns, rtol=cutoff), torch.linalg.cond(columns)
-    condition = condition.nan_to_num(nan=math.inf, posinf=math.inf)  # 0/0: all columns are zero
+def _condition(columns: Float[Tensor, "M N K"]) -> Float[Tensor, "M"]:
     if columns.shape[2] > columns.shape[1]:
-        condition = torch.full_like(condition, math.inf)
-    return torch.linalg.pinv(columns, rtol=cutoff), tuple(rank.tolist()), condition
+        return columns.new_full((len(columns),), math.inf)
+    return torch.linalg.cond(columns).nan_to_num(nan=math.inf, posinf=math.inf)  # 0/0: all columns are zero
 
 
 def _residual_directions(

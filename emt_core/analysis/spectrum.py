@@ -48,8 +48,7 @@ def match_optimal(
     learned: Complex[np.ndarray, "K"], theory: Complex[np.ndarray, "K"]
 ) -> tuple[Int[np.ndarray, "K"], Float[np.ndarray, "K"]]:
     """The one-to-one assignment of least total angle: partner of each ``learned`` in ``theory``, and the angles."""
-    _same_length(learned, theory)
-    cost = angle_between(learned[:, None], theory[None, :])
+    cost = _angles(learned, theory)
     rows, partner = linear_sum_assignment(cost)
     return partner, cost[rows, partner]
 
@@ -58,8 +57,7 @@ def match_greedy(
     learned: Complex[np.ndarray, "K"], theory: Complex[np.ndarray, "K"]
 ) -> tuple[Int[np.ndarray, "K"], Float[np.ndarray, "K"]]:
     """The paper's matching, for comparison: each ``learned`` value, in the order given, takes the nearest one left."""
-    _same_length(learned, theory)
-    cost = angle_between(learned[:, None], theory[None, :])
+    cost = _angles(learned, theory)
     partner = np.empty(len(learned), dtype=int)
     for i in range(len(learned)):
         partner[i] = cost[i].argmin()
@@ -67,9 +65,10 @@ def match_greedy(
     return partner, cost[np.arange(len(learned)), partner]
 
 
-def _same_length(learned: np.ndarray, theory: np.ndarray) -> None:
+def _angles(learned: np.ndarray, theory: np.ndarray) -> np.ndarray:
     if len(learned) != len(theory):
         raise ValueError(f"learned and theory must have equally many eigenvalues, got {len(learned)} and {len(theory)}")
+    return angle_between(learned[:, None], theory[None, :])
 
 
 def spectral_error(
@@ -90,7 +89,6 @@ def spectral_error(
         raise ValueError(f"matching must be 'optimal' or 'greedy', got {matching!r}")
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, got {threshold}")
-    match = match_optimal if matching == "optimal" else match_greedy
     for name, matrices in (("learned", learned), ("theory", theory)):
         if matrices.ndim < 2 or matrices.shape[-1] != matrices.shape[-2]:
             raise ValueError(f"{name} must hold square matrices, got shape {tuple(matrices.shape)}")
@@ -99,22 +97,15 @@ def spectral_error(
     except RuntimeError:
         shapes = f"{tuple(learned.shape)} and {tuple(theory.shape)}"
         raise ValueError(f"learned and theory must have batch shapes that broadcast, got {shapes}") from None
-    sides = []
-    for matrices in (learned, theory):
-        values = eigenvalues(matrices)
-        sides.append(values.expand(*batch, values.shape[-1]).reshape(-1, values.shape[-1]).numpy())
-    counts, matched, errors = [], [], []
-    for a, b in zip(*sides, strict=True):
+    match = match_optimal if matching == "optimal" else match_greedy
+    left, right = (values.expand(*batch, -1).numpy() for values in (eigenvalues(learned), eigenvalues(theory)))
+    error, counts = torch.full(batch, torch.nan, dtype=torch.float64), torch.zeros(*batch, 2, dtype=torch.long)
+    matched = torch.zeros(batch, dtype=torch.bool)
+    for place in np.ndindex(*batch):
+        a, b = left[place], right[place]
         finite = np.isfinite(a).all() and np.isfinite(b).all()
         a, b = a[np.abs(a) > threshold], b[np.abs(b) > threshold]  # NaN is above nothing: counted as none
-        counts.append((len(a), len(b)))
-        matched.append(bool(finite) and len(a) == len(b))
-        if not matched[-1]:
-            errors.append(np.nan)
-        else:
-            errors.append(match(a, b)[1].mean() if len(a) else 0.0)
-    return SpectralMatch(
-        matched=torch.tensor(matched, dtype=torch.bool).reshape(batch),
-        error=torch.tensor(errors, dtype=torch.float64).reshape(batch),
-        counts=torch.tensor(counts, dtype=torch.long).reshape(*batch, 2),
-    )
+        counts[place] = torch.tensor([len(a), len(b)])
+        if finite and len(a) == len(b):
+            matched[place], error[place] = True, match(a, b)[1].mean() if len(a) else 0.0
+    return SpectralMatch(matched, error, counts)

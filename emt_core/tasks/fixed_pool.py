@@ -1,5 +1,4 @@
-"""Repeating tokens from one fixed million of sequences, as the authors of arXiv:2408.10920 train, and not from fresh
-ones."""
+"""Repeating tokens from a fixed million of sequences, as the authors of arXiv:2408.10920 train, not from fresh ones."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from emt_core.support.random_streams import stream
-from emt_core.tasks.sequences import Generators, Sequences
+from emt_core.tasks.sequences import Generators, Sequences, each
 from emt_core.tasks.token_repeat import TokenRepeat
 
 SIZE = 1_000_000  #: sequences in a pool
@@ -28,19 +27,14 @@ class FixedPool(TokenRepeat):
     distinct: bool = False
 
     def sample(
-        self,
-        batch: int,
-        generators: Generators,
-        avoid: Sequences | None = None,
-        length: int | None = None,
+        self, batch: int, generators: Generators, avoid: Sequences | None = None, length: int | None = None
     ) -> Sequences:
         """As :meth:`emt_core.tasks.token_repeat.TokenRepeat.sample`; fresh ones where all are of one ``length``."""
         if length is not None:
             return super().sample(batch, generators, avoid, length)
-        generators = [generators] if isinstance(generators, torch.Generator) else generators
         tokens, lengths = pool(self)
         # the pool is sorted by length, and so is what is drawn
-        drawn = [torch.randint(len(lengths), (batch,), generator=g).sort().values for g in generators]
+        drawn = [torch.randint(len(lengths), (batch,), generator=g).sort().values for g in each(generators)]
         return Sequences(torch.stack([tokens[:, i] for i in drawn]), torch.stack([lengths[i] for i in drawn]))
 
 

@@ -12,6 +12,14 @@ from torch import Tensor
 Generators = torch.Generator | Sequence[torch.Generator]  #: one per model, or one for a single model
 
 
+def each(generators: Generators) -> Sequence[torch.Generator]:
+    """The generators, at least one of them."""
+    listed = [generators] if isinstance(generators, torch.Generator) else generators
+    if len(listed) == 0:
+        raise ValueError("generators must hold at least one torch.Generator, got none")
+    return listed
+
+
 def move(x: Tensor, device: torch.device | str) -> Tensor:
     """``x`` on ``device``; on the way to a GPU, what that has still to do is not waited for."""
     if x.device.type == "cpu" and torch.device(device).type == "cuda":
@@ -41,14 +49,14 @@ class Sequences:
         for name, x, axes in (("tokens", tokens, 3), ("lengths", lengths, 2)):
             if x.ndim != axes or x.is_floating_point() or x.dtype == torch.bool:
                 raise ValueError(f"{name} must be integers on {axes} axes, got {x.dtype}, shape {tuple(x.shape)}")
-        if lengths.shape != (tokens.shape[0], tokens.shape[2]):
-            want = (tokens.shape[0], tokens.shape[2])
+        want = (tokens.shape[0], tokens.shape[2])
+        if lengths.shape != want:
             raise ValueError(f"lengths must have shape {want} to go with tokens, got {tuple(lengths.shape)}")
         if tokens.device.type == "meta" or not lengths.numel():
             return
-        if not 1 <= int(lengths.min()) <= int(lengths.max()) <= tokens.shape[1]:
-            span = f"{int(lengths.min())} … {int(lengths.max())}"
-            raise ValueError(f"lengths must lie in 1 … L = {tokens.shape[1]}, got {span}")
+        shortest, longest = int(lengths.min()), int(lengths.max())
+        if not 1 <= shortest <= longest <= tokens.shape[1]:
+            raise ValueError(f"lengths must lie in 1 … L = {tokens.shape[1]}, got {shortest} … {longest}")
         if bool((lengths[:, 1:] > lengths[:, :-1]).any()):
             raise ValueError("lengths must be in descending order, the longest sequence first")
         if int(tokens.min()) < 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import cycle
 
 import torch
 from jaxtyping import Bool
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from emt_core.support.checks import Index, integer
 from emt_core.support.random_streams import stream
-from emt_core.tasks.sequences import Generators, Sequences
+from emt_core.tasks.sequences import Generators, Sequences, each
 
 
 @dataclass(frozen=True)
@@ -33,25 +34,18 @@ class TokenRepeat:
         for name, least in (("vocabulary", 2), ("shortest", 1)):
             object.__setattr__(self, name, integer(name, getattr(self, name), least))
         object.__setattr__(self, "longest", integer("longest", self.longest, self.shortest))
-        if not self.repeats and self.longest > self.vocabulary:
-            raise ValueError(
-                f"longest must be at most vocabulary = {self.vocabulary} without repeats, got {self.longest}"
-            )
-        if (self.longest + 1) * self.vocabulary**self.longest >= 2**63:  # sequences are numbered in 64 bits
-            raise ValueError(
-                f"longest is too long for sequences of {self.vocabulary} tokens to be numbered: {self.longest}"
-            )
+        V, L = self.vocabulary, self.longest
+        if not self.repeats and L > V:
+            raise ValueError(f"longest must be at most vocabulary = {V} without repeats, got {L}")
+        if (L + 1) * V**L >= 2**63:  # sequences are numbered in 64 bits
+            raise ValueError(f"longest is too long for sequences of {V} tokens to be numbered: {L}")
 
     def count(self, length: int) -> int:
         """How many sequences of this length there are."""
         return self.vocabulary**length if self.repeats else math.perm(self.vocabulary, length)
 
     def sample(
-        self,
-        batch: int,
-        generators: Generators,
-        avoid: Sequences | None = None,
-        length: int | None = None,
+        self, batch: int, generators: Generators, avoid: Sequences | None = None, length: int | None = None
     ) -> Sequences:
         """Random sequences, model m's from ``generators[m]`` alone, none of which is in ``avoid`` (M = 1, or as many
         models): those that are, are drawn again until none is left. ``length``: all of this one.
@@ -59,21 +53,15 @@ class TokenRepeat:
         Raises:
             ValueError: an argument out of range, or ``avoid`` holds all sequences of a length.
         """
-        batch = integer("batch", batch, 1)
-        generators = [generators] if isinstance(generators, torch.Generator) else generators
-        if len(generators) == 0:
-            raise ValueError("generators must hold at least one torch.Generator, got none")
+        batch, generators = integer("batch", batch, 1), each(generators)
         first, last = (self.shortest, self.longest) if length is None else (integer("length", length, 1),) * 2
         if not self.shortest <= first <= last <= self.longest:
             raise ValueError(f"length must lie in {self.shortest} … {self.longest}, got {length}")
         forbidden = _forbidden(self, avoid)
         if len(forbidden) not in (1, len(generators)):
             raise ValueError(f"avoid must hold 1 or {len(generators)} models, got {len(forbidden)}")
-        drawn = [
-            self._draw(batch, first, last, g, forbidden[m % len(forbidden)].to(g.device))
-            for m, g in enumerate(generators)
-        ]
-        return Sequences(torch.stack([tokens for tokens, _ in drawn]), torch.stack([lengths for _, lengths in drawn]))
+        drawn = [self._draw(batch, first, last, g, own) for g, own in zip(generators, cycle(forbidden), strict=False)]
+        return Sequences(*map(torch.stack, zip(*drawn, strict=True)))
 
     def validation(self, size: int = 5000, seed: int = 0, share: float | int = 0.2) -> Sequences:
         """A fixed set of different sequences (M = 1), as evenly over the lengths as allows that of no length more than
@@ -93,11 +81,8 @@ class TokenRepeat:
                 tokens, lengths = self._draw(2 * number, length, length, generator, found)
                 found = torch.cat([found, self._keys(tokens, lengths)]).unique()
             found = found[torch.randperm(len(found), generator=generator)[:number]]
-            sets.append((self._tokens(found, length), torch.full((number,), length)))
-        order = range(len(sets) - 1, -1, -1)
-        return Sequences(
-            torch.cat([sets[i][0] for i in order], dim=1)[None], torch.cat([sets[i][1] for i in order])[None]
-        )
+            sets.insert(0, (self._tokens(found, length), torch.full((number,), length)))
+        return Sequences(*(torch.cat(parts, dim=-1)[None] for parts in zip(*sets, strict=True)))
 
     def contains(self, sequences: Sequences, others: Sequences) -> Bool[Tensor, "M B"]:
         """Whether each of ``sequences`` is one of ``others`` (M = 1 or as many models)."""
@@ -107,7 +92,7 @@ class TokenRepeat:
             raise ValueError(f"others must hold 1 or {len(sequences.tokens)} models, got {len(others.tokens)}")
         keys = [self._keys(*each) for each in zip(sequences.tokens, sequences.lengths, strict=True)]
         forbidden = _forbidden(self, others)
-        return torch.stack([_among(k, forbidden[m % len(forbidden)]) for m, k in enumerate(keys)])
+        return torch.stack([_among(*pair) for pair in zip(keys, cycle(forbidden), strict=False)])
 
     def check(self, name: str, sequences: Sequences) -> None:
         """Whether ``sequences`` can be of this task: ValueError names the argument ``name`` otherwise."""
@@ -118,32 +103,27 @@ class TokenRepeat:
 
     def _draw(self, batch: int, first: int, last: int, generator: torch.Generator, forbidden: Tensor):
         """Tokens (L, B) and lengths (B,), the longest first."""
-        place = {"generator": generator, "device": generator.device}
+        place, forbidden = {"generator": generator, "device": generator.device}, forbidden.to(generator.device)
         lengths = torch.randint(first, last + 1, (batch,), **place).sort(descending=True).values
         tokens = self._fill(lengths, generator)
-        again = _among(self._keys(tokens, lengths), forbidden)
-        rounds = 0
-        while bool(again.any()):
-            rounds += 1
-            if rounds > 10_000:
-                raise ValueError("avoid must leave sequences of every length to draw, got all of one")
-            tokens[:, again] = self._fill(lengths[again], generator)
+        for _ in range(10_000):
             again = _among(self._keys(tokens, lengths), forbidden)
-        return tokens, lengths
+            if not bool(again.any()):
+                return tokens, lengths
+            tokens[:, again] = self._fill(lengths[again], generator)
+        raise ValueError("avoid must leave sequences of every length to draw, got all of one")
 
     def _fill(self, lengths: Tensor, generator: torch.Generator) -> Tensor:
-        shape = (self.longest, len(lengths))
         place = {"generator": generator, "device": generator.device}
         if self.repeats:
-            tokens = torch.randint(self.vocabulary, shape, **place)
+            tokens = torch.randint(self.vocabulary, (self.longest, len(lengths)), **place)
         else:
             tokens = torch.rand(self.vocabulary, len(lengths), **place).argsort(0)[: self.longest]
         return tokens * (torch.arange(self.longest, device=lengths.device)[:, None] < lengths)
 
     def _keys(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """A number for each sequence, another for every other: its length, then its tokens as digits."""
-        powers = [self.vocabulary**p for p in range(self.longest, -1, -1)]
-        weights = torch.tensor(powers, device=tokens.device)
+        weights = torch.tensor([self.vocabulary**p for p in range(self.longest, -1, -1)], device=tokens.device)
         return lengths * weights[0] + (tokens * weights[1:, None]).sum(0)
 
     def _tokens(self, keys: Tensor, length: int) -> Tensor:

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from emt_core.support.checks import Index, integer
-from emt_core.tasks.sequences import Generators
+from emt_core.tasks.sequences import Generators, each
 
 if TYPE_CHECKING:
     Triple = tuple[int, int, int]
@@ -56,20 +56,17 @@ class VariableBinding:
     dim: Index
 
     def __post_init__(self) -> None:
-        history = integer("history", self.history, 1)
-        dim = integer("dim", self.dim, 1)
+        history, dim = integer("history", self.history, 1), integer("dim", self.dim, 1)
         if not isinstance(self.triple, (tuple, list)) or len(self.triple) != 3:
             raise ValueError(f"triple must be three integers (choice, permutation, signs), got {self.triple!r}")
         names = ("triple[0] (choice)", "triple[1] (permutation)", "triple[2] (signs)")
         choice, permutation, signs = (integer(n, v, 0) for n, v in zip(names, self.triple, strict=True))
         if choice.bit_length() > history * dim:
-            raise ValueError(
-                f"{names[0]} must fit into history·dim = {history * dim} bits, "
-                f"got {choice} ({choice.bit_length()} bits)"
-            )
+            got = f"{choice} ({choice.bit_length()} bits)"
+            raise ValueError(f"{names[0]} must fit into history·dim = {history * dim} bits, got {got}")
         if choice.bit_count() != dim:
-            set_bits = f"{choice} ({choice.bit_count()} set)"
-            raise ValueError(f"{names[0]} must have exactly dim = {dim} bits set, got {set_bits}")
+            got = f"{choice} ({choice.bit_count()} set)"
+            raise ValueError(f"{names[0]} must have exactly dim = {dim} bits set, got {got}")
         if signs.bit_length() > dim:
             raise ValueError(f"{names[2]} must be below 2^dim = {2**dim}, got {signs}")
         digits = _digits(permutation, dim)
@@ -79,9 +76,8 @@ class VariableBinding:
             if g >= dim - k:
                 raise ValueError(f"{names[1]}: digit {k} in base {dim} must be below dim − {k} = {dim - k}, got {g}")
         # numpy integers and lists are stored as what they mean, so that equal tasks compare and hash equal
-        object.__setattr__(self, "history", history)
-        object.__setattr__(self, "dim", dim)
-        object.__setattr__(self, "triple", (choice, permutation, signs))
+        for name, value in (("history", history), ("dim", dim), ("triple", (choice, permutation, signs))):
+            object.__setattr__(self, name, value)
 
     @cached_property
     def sources(self) -> tuple[tuple[int, int], ...]:
@@ -107,7 +103,7 @@ class VariableBinding:
         if dim < 1 or width % dim:
             raise ValueError(f"operator must have shape (D, S·D), got {tuple(operator.shape)}")
         used = operator != 0
-        if not (bool((operator[used].abs() == 1).all()) and bool((used.sum(1) == 1).all())):
+        if not ((operator[used].abs() == 1).all() and (used.sum(1) == 1).all()):
             raise ValueError("operator must have exactly one entry ±1 in every row, and zeros elsewhere")
         if bool((used.sum(0) > 1).any()):
             raise ValueError("operator must not read one entry of the history twice")
@@ -151,15 +147,10 @@ class VariableBinding:
 
         Model m draws from ``generators[m]`` alone: what it sees does not depend on the other models.
         """
-        batch = integer("batch", batch, 1)
-        if isinstance(generators, torch.Generator):
-            generators = [generators]
-        if len(generators) == 0:
-            raise ValueError("generators must hold at least one torch.Generator, got none")
+        shape = (self.history, integer("batch", batch, 1), self.dim)
         if not dtype.is_floating_point:
             raise ValueError(f"dtype must be a floating-point type, got {dtype}")
-        shape = (self.history, batch, self.dim)
-        bits = [torch.randint(2, shape, generator=g, device=g.device, dtype=torch.int8) for g in generators]
+        bits = [torch.randint(2, shape, generator=g, device=g.device, dtype=torch.int8) for g in each(generators)]
         return torch.stack(bits).to(dtype).mul_(2).sub_(1)
 
     def targets(self, inputs: Float[Tensor, "M S B D"], horizon: int) -> Float[Tensor, "M T B D"]:
@@ -196,14 +187,10 @@ def _trace(
     task: VariableBinding, horizon: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Int[Tensor, "TD"], Float[Tensor, "TD"]]:
     """Every output entry is one input entry with a sign: which one, and the sign, for the whole horizon at once."""
-    blocks = torch.tensor([p // task.dim for p, _ in task.sources])
-    column = torch.tensor([p % task.dim for p, _ in task.sources])
-    turn = torch.tensor([s for _, s in task.sources])
-    S, D = task.history, task.dim
-    source = torch.empty(S + horizon, D, dtype=torch.long)
-    sign = torch.ones(S + horizon, D, dtype=torch.long)
-    source[:S] = torch.arange(S * D).view(S, D)
-    for t in range(S, S + horizon):
-        source[t] = source[t - S + blocks, column]
-        sign[t] = sign[t - S + blocks, column] * turn
-    return source[S:].reshape(-1).to(device), sign[S:].reshape(-1).to(device, dtype)
+    entry, turn = torch.tensor(task.sources).T
+    D, width = task.dim, task.history * task.dim
+    source, sign = torch.arange(width + horizon * D), torch.ones(width + horizon * D, dtype=torch.long)
+    for now in range(width, len(source), D):
+        source[now : now + D] = source[now - width + entry]
+        sign[now : now + D] = sign[now - width + entry] * turn
+    return source[width:].to(device), sign[width:].to(device, dtype)

@@ -72,14 +72,11 @@ def swap(h: Float[Tensor, "M B N"], memories: VariableMemories, first: int, seco
             raise ValueError(f"{name} must be a variable from 1 to {history}, got {k}")
     kept = memories.kept.view(history, -1).tolist()
     if kept[first - 1] != kept[second - 1]:
-        raise ValueError(
-            f"second must have the same entries in the basis as first, got {kept[second - 1]}, "
-            f"and {kept[first - 1]} for first"
-        )
-    order = list(range(history))
-    order[first - 1], order[second - 1] = order[second - 1], order[first - 1]
-    contents = memories.contents(h)
-    return write(h, memories, contents.unflatten(-1, (history, -1))[..., order, :].flatten(-2))
+        got = f"{kept[second - 1]}, and {kept[first - 1]} for first"
+        raise ValueError(f"second must have the same entries in the basis as first, got {got}")
+    contents = memories.contents(h).unflatten(-1, (history, -1))
+    contents[..., [first - 1, second - 1], :] = contents[..., [second - 1, first - 1], :]
+    return write(h, memories, contents.flatten(-2))
 
 
 def transplant(
@@ -94,10 +91,8 @@ def transplant(
     """
     if source.kept.tolist() != target.kept.tolist():
         raise ValueError("target must be a basis for the same task as source, got other columns kept")
-    contents = source.contents(h)
-    if isinstance(scale, Tensor):
-        scale = scale[..., None, :]
-    return ((scale * contents) @ target.basis[:, :, : target.size].mT).to(h.dtype)
+    scale = scale[..., None, :] if isinstance(scale, Tensor) else scale
+    return ((scale * source.contents(h)) @ target.basis[:, :, : target.size].mT).to(h.dtype)
 
 
 def random_edit(
@@ -112,13 +107,10 @@ def random_edit(
     """
     direction = torch.randn(h.shape, generator=generator, dtype=torch.float64, device=generator.device).to(h.device)
     if outside is not None:
-        columns, rows = outside.basis[:, :, : outside.size], outside.dual[:, : outside.size]
-        span = torch.cat([columns, rows.mT], dim=2)
-        used = int(torch.linalg.matrix_rank(span, rtol=1e-9).max())
-        if used >= span.shape[1]:
-            raise ValueError(
-                f"outside must leave directions free, got {used} dimensions of {span.shape[1]} units in use"
-            )
+        span = torch.cat([outside.basis[:, :, : outside.size], outside.dual[:, : outside.size].mT], dim=2)
+        used, units = int(torch.linalg.matrix_rank(span, rtol=1e-9).max()), span.shape[1]
+        if used >= units:
+            raise ValueError(f"outside must leave directions free, got {used} dimensions of {units} units in use")
         direction = direction - direction @ (span @ torch.linalg.pinv(span, rtol=1e-9)).mT
     size = (edited - h).norm(dim=-1, keepdim=True)
     return h + (direction / direction.norm(dim=-1, keepdim=True)).to(h) * size
@@ -149,6 +141,5 @@ def agreement(
     """Compare signs over all T steps; an output of exactly zero agrees with nothing."""
     right = outputs * predicted > 0
     changed = torch.ones_like(right) if unedited is None else (predicted * unedited < 0).expand_as(right)
-    count = changed.sum((1, 3))
-    followed = (right & changed).sum((1, 3)).double() / count
+    followed = (right & changed).sum((1, 3)).double() / changed.sum((1, 3))
     return Agreement(right.double().mean((1, 3)), right.all(3).all(1), followed)

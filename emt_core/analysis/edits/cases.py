@@ -26,8 +26,8 @@ class Case:
     changed: Bool[Tensor, "M L B"]
 
     def to(self, device: torch.device | str) -> Case:
-        original, corrupted, source = (s.to(device) for s in (self.original, self.corrupted, self.source))
-        return Case(original, corrupted, source, move(self.changed, device))
+        there = (s.to(device) for s in (self.original, self.corrupted, self.source))
+        return Case(*there, move(self.changed, device))
 
 
 def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequence[torch.Generator]) -> Case:
@@ -48,17 +48,16 @@ def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequenc
     _, length, batch = tokens.shape
     if kind != "onion" and not bool((lengths == length).all()):
         raise ValueError(f"original must hold sequences of length {length} alone for {kind!r}, got shorter ones too")
+    draws = [{"generator": g, "device": g.device} for g in generators]
     if kind == "unigram":
         if batch % 2:
             raise ValueError(f"original must hold an even number of sequences to swap, got {batch}")
-        order = torch.stack(
-            [torch.rand(length, batch // 2, generator=g, device=g.device).argsort(0) for g in generators]
-        )
+        half = batch // 2
+        order = torch.stack([torch.rand(length, half, **d).argsort(0) for d in draws])
         changed = (order < length // 2).repeat(1, 1, 2)
-        corrupted = Sequences(torch.where(changed, tokens.roll(batch // 2, 2), tokens), lengths)
-        return Case(original, corrupted, Sequences(corrupted.tokens.roll(batch // 2, 2), lengths), changed)
+        corrupted = Sequences(torch.where(changed, tokens.roll(half, 2), tokens), lengths)
+        return Case(original, corrupted, Sequences(corrupted.tokens.roll(half, 2), lengths), changed)
     places = torch.arange(length, device=tokens.device)[:, None]
-    draws = [{"generator": g, "device": g.device} for g in generators]
     at = torch.stack([(torch.rand(batch, **d) * n).long() for d, n in zip(draws, lengths, strict=True)])
     # 1 … V − 1 places further on, so that it is another token
     shift = torch.stack([torch.randint(1, vocabulary, (batch,), **d) for d in draws])

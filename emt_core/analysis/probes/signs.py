@@ -35,9 +35,8 @@ def sign_probe(
     width, steps = integer("width", width, 0), integer("steps", steps, 1)
     for name, x, y in (("signs", states, signs), ("test_signs", test_states, test_signs)):
         if x.shape[:2] != y.shape[:2]:
-            raise ValueError(
-                f"{name} must have shape {(*x.shape[:2], 'K')} to go with its states, got {tuple(y.shape)}"
-            )
+            want = (*x.shape[:2], "K")
+            raise ValueError(f"{name} must have shape {want} to go with its states, got {tuple(y.shape)}")
         if not (y.abs() == 1).all():
             raise ValueError(f"{name} must be -1 or 1 throughout")
     if states.shape[1] < 2:
@@ -49,18 +48,15 @@ def sign_probe(
     floor = 1e-6 * states.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-12)
     mean, deviation = states.mean(1, keepdim=True), states.std(1, keepdim=True).maximum(floor)
     x, test_x = (states - mean) / deviation, (test_states - mean) / deviation
-    models, _, inputs = x.shape
-    outputs = signs.shape[2]
-    generator = stream(seed, "sign probe")
+    (models, _, inputs), outputs, generator = x.shape, signs.shape[2], stream(seed, "sign probe")
 
     def draw(*shape: int, scale: float) -> Tensor:
-        return (torch.randn(shape, generator=generator) * scale).to(x.dtype).expand(models, *shape).clone()
+        drawn = (torch.randn(shape, generator=generator) * scale).to(x.dtype)
+        return drawn.expand(models, *shape).clone().requires_grad_()
 
     weights = [draw(inputs, outputs, scale=0.0), draw(1, outputs, scale=0.0)]
     if width:
         weights += [draw(inputs, width, scale=inputs**-0.5), draw(1, width, scale=0.5), draw(width, outputs, scale=0.0)]
-    for w in weights:
-        w.requires_grad_()
 
     def read(v: Tensor) -> Tensor:
         linear = v @ weights[0] + weights[1]
