@@ -6,14 +6,13 @@ folder is said in :mod:`emt_core.experiments.jobs`; weights are in ``DIR/weights
 all is done.
 """
 
-from emt_core.experiments.shipping import ship
 from emt_core.experiments.table import Swept
 from emt_core.experiments.token_repeat import fixed_sequences, onion_gru, onion_interventions, onion_probes
 from emt_core.experiments.variable_binding import circuits, emergence, failures, repeat_copy, sweep, table1
 
 __all__ = [
     "Swept", "circuits", "emergence", "failures", "fixed_sequences", "onion_gru", "onion_interventions", "onion_probes",
-    "repeat_copy", "ship", "sweep", "table1",
+    "repeat_copy", "sweep", "table1",
 ]  # fmt: skip
 SWEEPS = (
     "table1", "circuits", "failures", "repeat_copy", "emergence", "onion_gru", "onion_interventions", "onion_probes",

@@ -16,14 +16,14 @@ from typing import Any
 
 from emt_core import experiments
 from emt_core.experiments.jobs import FolderInUse
-from emt_core.experiments.shipping import COMMANDS
 from emt_core.experiments.table import CUDA_GROUP, Swept
-from emt_core.networks import CELLS
+from emt_core.networks import CELLS, cell_named
 from emt_core.support.files import write_text
 from emt_core.support.random_streams import LIMIT
 from emt_core.tasks import PAPER_TRIPLES
 
 PROGRAM = "python -m emt_core.experiments"
+COMMANDS = "commands"  # the file that says what was run in a folder; what is shipped of it says so too
 EXPERIMENTS = {name.replace("_", "-"): getattr(experiments, name) for name in experiments.SWEEPS}
 
 
@@ -75,12 +75,6 @@ def seeds_in(text: str) -> list[int]:
     return within(several or list(range(int(first), int(last)) if colon else range(int(text))), 0, LIMIT - 1)
 
 
-def cell_in(text: str) -> str:
-    if text not in CELLS:
-        raise ValueError
-    return text
-
-
 SEEDS = reader("a number of seeds, first:end, or seeds with commas", seeds_in)
 # how an option's text is read (None: as some of its default's names), and what it is
 OPTIONS: dict[str, tuple[Callable | None, str]] = {
@@ -93,7 +87,7 @@ OPTIONS: dict[str, tuple[Callable | None, str]] = {
     "variants": (None, "how they write"),
     "kinds": (None, "what is learned"),
     "seeds": (SEEDS, "20: 0 … 19; 3:8: 3 … 7; or 3,5,7"),
-    "cell": (reader(f"one of {','.join(CELLS)}", cell_in), "of the networks"),
+    "cell": (reader(f"one of {','.join(CELLS)}", lambda text: cell_named(text) and text), "of the networks"),
     "steps": (at_least(1), "of training, at most"),
     "patience": (at_least(0), "looks without a gain until a run stops, 0: never"),
     "gru_steps": (at_least(1), "what --steps was for onion-gru"),
@@ -182,23 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, function in EXPERIMENTS.items():
         text = said(function)
         add_options(commands.add_parser(name, help=text.partition(". ")[0], description=text), function)
-    text = "copy what the book ships of a finished folder"
-    ship = commands.add_parser("ship", help=text, description=text)
-    ship.add_argument("folder", type=Path)
-    ship.add_argument("--out", type=Path, default=Path("book/data"), help="(default: book/data)")
-    for name in ("experiment", "command"):
-        ship.add_argument(f"--{name}", dest=f"of_{name}", default="", help="where the folder does not say it")
     options = vars(parser.parse_args(arguments))
-    experiment = options.pop("experiment")
-    if experiment != "ship":
-        return run_command(EXPERIMENTS[experiment], options, shlex.join([*PROGRAM.split(), *arguments]))
-    try:
-        of = {name: options[f"of_{name}"] for name in ("experiment", "command")}
-        print(*experiments.ship(options["folder"], options["out"], **of), sep="\n")
-        return 0
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    function = EXPERIMENTS[options.pop("experiment")]
+    return run_command(function, options, shlex.join([*PROGRAM.split(), *arguments]))
 
 
 if __name__ == "__main__":

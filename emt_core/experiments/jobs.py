@@ -6,59 +6,98 @@ full disk - running it again goes on from there. Inside ``out``::
 
     rows/<key>.json        the rows of a finished job: {"key": …, "rows": [{…}, …]}
     work/<key>.checkpoint  what an unfinished job needs to go on; the job writes it and may leave it there
-    work/<key>.seconds     spent until the last checkpoint
-    work/<key>.lock        locked by the process that works on the job; other processes wait
+    work/<key>.seconds     spent on the job, by all workers that were at it and were not killed
     .lock                  locked by the process that runs the jobs; others are refused
     stop                   while it exists, jobs write their checkpoint and end
-
-Locks belong to the operating system: they vanish with their process. ``<name>.damaged`` is a file that could not be
-read, set aside.
+    *.damaged              what could not be read, set aside
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
+import re
+import shutil
 import signal
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from emt_core.experiments.worker import (
-    POLL,
-    Failure,
-    FolderInUse,
-    Job,
-    Place,
-    exclusive,
-    prepare_worker,
-    results,
-    rows_of,
-    set_aside,
-    time_of,
-    work,
-)
 from emt_core.support.checks import integer
-from emt_core.support.running import quiet
-
-__all__ = ["FolderInUse", "Job", "Outcome", "Place", "exclusive", "prepare_worker", "results", "run", "set_aside"]
+from emt_core.support.files import replacing, write_text
+from emt_core.support.running import ctrl_c_sets, one_thread, quiet
 
 log = logging.getLogger(__name__)
 
+POLL = 0.2  # seconds between looks at the stop file
 LOSSES = 3  # so often workers may die without any job having got on in between
 
 
+class FolderInUse(RuntimeError):
+    """Another process is running jobs in the folder."""
+
+
+class Place(NamedTuple):
+    """What a job is given besides its arguments. Once ``stop`` is set, it should write its checkpoint and return None.
+    ``began`` is when it began by :func:`time.monotonic`, as if all that was spent on it had been spent at once."""
+
+    folder: Path
+    checkpoint: Path
+    stop: threading.Event
+    began: float
+
+
 @dataclass(frozen=True)
+class Job:
+    """``function(place, *arguments)`` returns the job's rows, or None if it was stopped before its end. To go to other
+    processes a job must be picklable.
+
+    ``key`` names the job's files. ``size`` counts its units of work; ``progress`` reads from a checkpoint how many of
+    them are done. ``files`` are others that the job writes, relative to the folder: it counts as done only if they are
+    there too. ``longer``: the key ends in a dash and a number, and the checkpoint of a smaller number is a beginning.
+    """
+
+    key: str
+    function: Callable
+    arguments: tuple = ()
+    size: int = 1
+    progress: Callable | None = None
+    files: tuple[str, ...] = ()
+    longer: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]{0,199}", self.key, re.ASCII):
+            raise ValueError(f"key must be at most 200 letters, digits, ., - and _ to name files, got {self.key!r}")
+
+    def checkpoint(self, out: Path) -> Path:
+        return out / "work" / f"{self.key}.checkpoint"
+
+    def done(self, out: Path) -> int:
+        """Units of work in its checkpoint."""
+        path = self.checkpoint(out)
+        return min(self.size, self.progress(path)) if self.progress is not None and path.exists() else 0
+
+    def rows(self, out: Path) -> list[dict] | None:
+        """What it has left, if it is done."""
+        rows = _read(out / "rows" / f"{self.key}.json")
+        return rows if all((out / name).exists() for name in self.files) else None
+
+
+@dataclass
 class Outcome:
     """``rows`` per finished job, what went wrong per ``failed`` job, and whether the run was ``interrupted`` (by
     Ctrl-C, SIGTERM or a stop file): jobs that are in neither are then still to be done."""
@@ -68,103 +107,125 @@ class Outcome:
     interrupted: bool = False
 
 
+@contextmanager
+def exclusive(out: Path) -> Iterator[None]:
+    """The folder ``out``, made if need be, for this process alone.
+
+    Raises:
+        FolderInUse: another process has it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FolderInUse(f"another run is at work in {out}: wait for it, or choose another folder") from None
+    try:
+        (out / "stop").unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+def results(out: Path) -> dict[str, list[dict]]:
+    """The rows of every finished job in ``out``, by key."""
+    found = {path.stem: _read(path) for path in sorted((out / "rows").glob("*.json"))}
+    return {key: rows for key, rows in found.items() if rows is not None}
+
+
+def _read(path: Path) -> list[dict] | None:
+    """The rows in a file; None if it is not there, or was damaged: its job is to be done again."""
+    try:
+        rows = json.loads(path.read_bytes())["rows"]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError("rows are no objects")
+        return rows
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        set_aside(path, error)
+        return None
+
+
+def set_aside(path: Path, reason: object) -> None:
+    """Rename a damaged file to ``<name>.damaged`` and say so."""
+    path.replace(f"{path}.damaged")
+    log.warning("%s is damaged (%s): set aside as %s.damaged, its job starts again", path, reason, path.name)
+
+
 def run(
     jobs: Iterable[Job],
-    out: str | Path,
+    out: Path,
     *,
     executor: Executor | None = None,
     workers: int | None = None,
-    scheduler: str | None = None,
     progress: bool = True,
     finished: Callable | None = None,
-    held: bool = False,
 ) -> Outcome:
-    """Do the jobs that are not done yet, and return the rows of all.
+    """Do the jobs that are not done yet, and return the rows of all. The caller is within :func:`exclusive` of ``out``.
 
-    They run in ``workers`` processes of this machine (default: one per core); or on the Dask cluster whose address is
-    ``scheduler``, whose machines must see the folder under the same path; or on ``executor``. A job that raises is
-    reported in the outcome, the others go on. ``finished(key, rows)`` is called here for every job that ends.
-    ``held``: the caller is within :func:`exclusive` of ``out``.
+    They run in ``workers`` processes of this machine (default: one per core), or on ``executor``, whose machines must
+    see the folder under the same path. A job that raises is reported in the outcome, the others go on.
+    ``finished(key, rows)`` is called here for every job that ends.
 
-    A job whose worker is lost starts again from its checkpoint, in a new pool of processes if need be; when workers die
-    three times without any job getting on, those that are left have failed. After Ctrl-C or SIGTERM the jobs write
-    their checkpoints and the outcome is ``interrupted``; a second Ctrl-C raises KeyboardInterrupt at once.
+    When a process is killed, its job starts again from its checkpoint, in a new pool; when that happens three times
+    without any job getting on, those that are left have failed. After Ctrl-C or SIGTERM the jobs write their
+    checkpoints and the outcome is ``interrupted``; a second one raises KeyboardInterrupt, or ends the program, at once.
 
     Raises:
-        FolderInUse: another process is running jobs in ``out``.
         OSError: a result that is there cannot be read.
     """
-    out, jobs = Path(out).resolve(), list(jobs)
+    jobs, stop, asked = list(jobs), out / "stop", threading.Event()
     if len({job.key for job in jobs}) < len(jobs):
         raise ValueError("jobs must have different keys")
-    if sum(way is not None for way in (executor, workers, scheduler)) > 1:
-        raise ValueError("executor, workers and scheduler exclude each other, got more than one of them")
-    with nullcontext() if held else exclusive(out):
-        found = {job.key: rows_of(out, job) for job in jobs}
-        ready = {key: rows for key, rows in found.items() if rows is not None}
-        runner = _Runner(out, jobs, [job for job in jobs if job.key not in ready], finished)
-        if runner.todo:
-            bar = tqdm(
-                desc=f"{len(jobs)} jobs", total=runner.total, initial=runner.units(), unit="step", unit_scale=True,
-                smoothing=0, disable=quiet(progress),
-            )  # fmt: skip
-            with _interrupts() as asked, _pools(executor, workers, scheduler) as start, bar:
-                runner.run(start, executor is None, asked, bar)
-        return Outcome(ready | runner.rows, runner.failed, runner.interrupted)
+    if executor is not None and workers is not None:
+        raise ValueError("executor and workers exclude each other, got both")
+    found = {job.key: job.rows(out) for job in jobs}
+    outcome = Outcome({key: rows for key, rows in found.items() if rows is not None})
+    todo = {job.key: job for job in jobs if job.key not in outcome.rows}
+    total = sum(job.size for job in jobs)
 
+    def units() -> int:
+        """Work done, in all jobs; that of failed jobs is no longer awaited."""
+        return total - sum(job.size - job.done(out) for job in todo.values())
 
-class _Runner:
-    """The jobs still to do, and what became of the others."""
-
-    def __init__(self, out: Path, jobs: list[Job], todo: list[Job], finished: Callable | None):
-        self.out, self.finished = out, finished
-        self.total = sum(job.size for job in jobs)
-        self.todo = {job.key: job for job in todo}
-        self.rows: dict[str, list[dict]] = {}
-        self.failed: dict[str, str] = {}
-        self.interrupted = False
-        self.losses = (0, -1)  # how often workers died since a job got on, and how far all were then
-        self.read: dict[str, tuple[int, int]] = {}  # per job: its checkpoint's time, and how far it was
-
-    def units(self) -> int:
-        """Units of work done, in all jobs; those of failed jobs are no longer awaited."""
-        return self.total - sum(job.size - self._units(job) for job in self.todo.values())
-
-    def _units(self, job: Job) -> int:
-        path = self.out / "work" / f"{job.key}.checkpoint"
-        written = time_of(path)
-        if job.progress is not None and self.read.get(job.key, (0, 0))[0] != written:
-            with suppress(Exception):  # what cannot be read just now is read again when it has changed
-                self.read[job.key] = (written, min(job.size, job.progress(path)) if written else 0)
-        return self.read.get(job.key, (0, 0))[1]
-
-    def run(self, start: Callable, renewable: bool, asked: threading.Event, bar: tqdm) -> None:
-        """Until nothing is left to do, or someone asks to stop; no job is running any more then."""
-        futures: dict[Future, Job] = {}
-        pool: Executor | None = None
-        looked, stop = time.monotonic(), self.out / "stop"
+    def settle(job: Job, future: Future) -> None:
+        """Take note of what became of a job; if its worker was killed it stays to be done."""
         try:
-            while self.todo:
-                self.interrupted |= asked.is_set() or stop.exists()
-                if self.interrupted:
+            result = future.result()
+        except BrokenExecutor:
+            return
+        except Exception as error:
+            result = Failure.of(error)
+        if result is None and stop.exists():
+            return
+        del todo[job.key]
+        if result is None:
+            outcome.failed[job.key] = "it returned None, as if it had been stopped"
+        elif isinstance(result, Failure):
+            log.warning("job %s failed:\n%s", job.key, result.traceback)
+            outcome.failed[job.key] = result.message
+        else:
+            outcome.rows[job.key] = result
+            if finished is not None:
+                finished(job.key, result)
+
+    def go(pool: Executor) -> None:
+        """Once through what is to do."""
+        futures: dict[Future, Job] = {}
+        with suppress(BrokenExecutor), _ctrl_c_blocked():
+            for job in todo.values():
+                futures[pool.submit(work, job, out)] = job
+        looked = time.monotonic()
+        try:
+            while futures:
+                if asked.is_set():
                     stop.touch()
-                if not futures:  # the beginning, or the pool broke
-                    if pool is not None and not self.interrupted:
-                        self._pool_broke(pool, renewable)
-                    if self.interrupted or not self.todo:
-                        break
-                    pool = start()
-                    with suppress(BrokenExecutor), _ctrl_c_blocked():
-                        for job in self.todo.values():
-                            futures[pool.submit(work, job, self.out)] = job
-                wait_for(futures, timeout=POLL, return_when=FIRST_COMPLETED)
-                lost = self._collect(futures)
-                if lost and pool is not None:  # with their worker, while the pool goes on
-                    self._count_a_loss()
-                    futures |= {pool.submit(work, job, self.out): job for job in lost if job.key in self.todo}
-                if time.monotonic() - looked > 1 or not self.todo:
+                for future in wait_for(futures, timeout=POLL, return_when=FIRST_COMPLETED).done:
+                    settle(futures.pop(future), future)
+                if time.monotonic() - looked > 1 or not futures:
                     looked = time.monotonic()
-                    bar.update(self.units() - bar.n)
+                    bar.update(units() - bar.n)
         except BaseException as error:
             with suppress(OSError):
                 stop.touch()
@@ -172,114 +233,39 @@ class _Runner:
                 wait_for(futures)
             raise
 
-    def _collect(self, futures: dict[Future, Job]) -> list[Job]:
-        """Take what is done out of ``futures``; returns the jobs whose worker was lost while the pool goes on."""
-        lost = []
-        for future in [future for future in futures if future.done()]:
-            job = futures.pop(future)
-            try:
-                result = future.result()
-            except BrokenExecutor:
-                continue  # it stays to be done, by the next pool
-            except (Exception, CancelledError) as error:
-                if isinstance(error, CancelledError) or type(error).__name__ == "KilledWorker":  # Dask's
-                    lost.append(job)
-                    continue
-                result = Failure(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
-            if isinstance(result, Failure):
-                log.warning("job %s failed:\n%s", job.key, result.traceback)
-                self._fail(job, result.message)
-            elif result is not None:
-                del self.todo[job.key]
-                self.rows[job.key] = result
-                if self.finished is not None:
-                    self.finished(job.key, result)
-            elif (self.out / "stop").exists():
-                self.interrupted = True
-            else:
-                self._fail(job, "it returned None, as if it had been stopped")
-        return lost
-
-    def _fail(self, job: Job, message: str) -> None:
-        self.failed[job.key] = message
-        del self.todo[job.key]
-
-    def _pool_broke(self, pool: Executor, renewable: bool) -> None:
-        if renewable:
-            pool.shutdown()  # waits for those of its workers that are writing their checkpoints
-            self._count_a_loss()
-        else:
-            self._give_up("the executor broke down; running the jobs again goes on from here")
-
-    def _count_a_loss(self) -> None:
-        """Workers died: once more is no reason to give up, for ever is."""
-        (times, before), units = self.losses, self.units()
-        self.losses = (times + 1 if units <= before else 1, units)
-        if self.losses[0] == LOSSES:
-            self._give_up(f"workers died {LOSSES} times without any job getting on (too little memory?)")
-
-    def _give_up(self, message: str) -> None:
-        for job in list(self.todo.values()):
-            self._fail(job, message)
+    bar = tqdm(
+        desc=f"{len(jobs)} jobs", total=total, initial=units(), unit="step", unit_scale=True, smoothing=0,
+        disable=quiet(progress) or not todo,
+    )  # fmt: skip
+    losses, before = 0, -1  # how often workers died since a job got on, and how far all were then
+    with bar, ctrl_c_sets(asked, again=True):
+        while todo and not (asked.is_set() or stop.exists()):
+            for part in (*out.glob(".*.part"), *out.glob("*/.*.part")):  # what killed processes left half written
+                part.unlink(missing_ok=True)
+            with _processes(workers) if executor is None else nullcontext(executor) as pool:
+                go(pool)
+            losses, before = 1 if units() > before else losses + 1, units()
+            if (executor is not None or losses == LOSSES) and not (asked.is_set() or stop.exists()):
+                why = f"workers died {LOSSES} times without any job getting on (too little memory?)"
+                why = why if executor is None else "the executor broke down; running the jobs again goes on from here"
+                outcome.failed |= dict.fromkeys(todo, why)
+                todo.clear()
+    outcome.interrupted = bool(todo)
+    return outcome
 
 
 @contextmanager
-def _pools(executor: Executor | None, workers: int | None, scheduler: str | None) -> Iterator[Callable]:
-    """A function that starts a pool: again and again for processes of this machine, which break as one."""
-    if executor is not None:
-        yield lambda: executor
-        return
-    if scheduler is not None:
-        try:
-            from distributed import Client
-        except ImportError:
-            raise ImportError("scheduler needs Dask: pip install distributed") from None
-        with Client(scheduler) as client:
-            yield lambda: client.get_executor(pure=False)
-        return
+def _processes(workers: int | None) -> Iterator[Executor]:
+    """A pool of them, which are ended with it; after a second Ctrl-C nobody waits for them, they end by themselves."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # spawn: a forked copy of a process with threads may hang, and cannot use CUDA
+    context = multiprocessing.get_context("spawn")
     workers = cores if workers is None else integer("workers", workers, 1)
-    pool = None
-
-    def start() -> Executor:
-        nonlocal pool
-        # spawn: a forked copy of a process with threads may hang, and cannot use CUDA
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker)
-        return pool
-
-    patient = True
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker)
     try:
-        yield start
-    except KeyboardInterrupt:
-        patient = False  # the workers end by themselves
-        raise
+        yield pool
     finally:
-        if pool is not None:
-            pool.shutdown(wait=patient, cancel_futures=True)
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM set the event; the next one of them strikes as ever. A program with a handler of its own
-    keeps it, and threads other than the main one get no signals at all."""
-    asked = threading.Event()
-    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-
-    def handler(number: int, frame) -> None:
-        for each in mine:
-            signal.signal(each, usual[each])
-        asked.set()
-
-    main = threading.current_thread() is threading.main_thread()
-    mine = [each for each in usual if main and signal.getsignal(each) is usual[each]]
-    for each in mine:
-        signal.signal(each, handler)
-    try:
-        yield asked
-    finally:
-        for each in mine:
-            signal.signal(each, usual[each])
+        pool.shutdown(wait=not isinstance(sys.exc_info()[1], KeyboardInterrupt), cancel_futures=True)
 
 
 @contextmanager
@@ -294,3 +280,87 @@ def _ctrl_c_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# --- in a worker ------------------------------------------------------------------------------------------------------
+
+_busy, _leaving = threading.Event(), threading.Event()  # this process is at a job; it was told to end
+
+
+class _Stop(threading.Event):
+    """Also set while the stop file exists, and once this process was told to end."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def is_set(self) -> bool:
+        return super().is_set() or _leaving.is_set() or self.file.exists()
+
+
+class Failure(NamedTuple):
+    """An exception as text: some exceptions cannot be pickled, and would break the pool instead of being reported."""
+
+    message: str
+    traceback: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        return cls(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+def prepare_worker() -> None:
+    """Initializer for a pool's processes: a job is for one core; Ctrl-C is left to the parent, whom they do not
+    outlive; after SIGTERM, which a pool that breaks sends to those that are well, they write their checkpoint."""
+
+    def leave(*_) -> None:
+        # Event.set in a signal handler is safe here: the main thread itself never holds this event's lock
+        _leaving.set()
+        if not _busy.is_set():
+            os._exit(143)
+
+    def outlive_nobody(parent: BaseProcess) -> None:
+        parent.join()
+        os._exit(143)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, leave)
+    one_thread()
+    logging.getLogger("emt_core.training").setLevel(logging.ERROR)  # the parent says what was interrupted
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=outlive_nobody, args=(parent,), daemon=True).start()
+
+
+def work(job: Job, out: Path) -> list[dict] | Failure | None:
+    """Do one job, in whatever process or thread this is."""
+    stop, clock, now = _Stop(out / "stop"), out / "work" / f"{job.key}.seconds", time.monotonic()
+    _busy.set()
+    try:
+        if stop.is_set():
+            return None
+        began = now - (float(clock.read_text(encoding="utf8")) if clock.exists() else 0)
+        try:
+            if job.longer and not job.checkpoint(out).exists():
+                _begin_where_a_shorter_one_ended(job.key, job.checkpoint(out))
+            rows = job.function(Place(out, job.checkpoint(out), stop, began), *job.arguments)
+            if rows is not None:
+                write_text(json.dumps({"key": job.key, "rows": rows}, indent=1), out / "rows" / f"{job.key}.json")
+            return rows
+        finally:
+            with suppress(OSError):  # for a column alone
+                write_text(f"{time.monotonic() - began}\n", clock)
+    except Exception as error:
+        return Failure.of(error)
+    finally:
+        _busy.clear()
+        if _leaving.is_set():
+            os._exit(143)
+
+
+def _begin_where_a_shorter_one_ended(key: str, checkpoint: Path) -> None:
+    name, _, most = key.rpartition("-")
+    found = {path: path.stem[len(name) + 1 :] for path in checkpoint.parent.glob(f"{name}-*.checkpoint")}
+    shorter = [(int(n), path) for path, n in found.items() if n.isdigit() and int(n) < int(most)]
+    if shorter:
+        with replacing(checkpoint) as temporary:
+            shutil.copyfile(max(shorter)[1], temporary)

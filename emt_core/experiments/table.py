@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,8 @@ def drive(
         device: ``"cpu"`` or a CUDA device, for lines that are still to be done.
         group: how many lines to do in one job, with one checkpoint. Default: 1 on the CPU, where a model is the same in
             every group, so that its checkpoint serves any grid; on CUDA, up to 512.
-        executor, workers, scheduler: where jobs run, see :func:`emt_core.experiments.jobs.run`. Default: one process
-            per core, on CUDA one process.
+        executor, workers, scheduler: where jobs run: see :func:`emt_core.experiments.jobs.run`, or the Dask cluster at
+            this address. Default: one process per core, on CUDA one process.
 
     Raises:
         ValueError: an argument out of range, or ``out`` holds rows of another kind.
@@ -138,6 +139,8 @@ def drive(
         OSError: a file cannot be read or written; the message names it.
     """
     lines, out = list(dict.fromkeys(lines)), Path(out).resolve()
+    if executor is not None and scheduler is not None:
+        raise ValueError("executor and scheduler exclude each other, got both")
     here = executor is None and scheduler is None  # elsewhere there may be other devices
     device = device_of(device) if here or not str(device).startswith("cuda") else str(device)
     group = (1 if device == "cpu" else CUDA_GROUP) if group is None else integer("group", group, 1)
@@ -151,19 +154,27 @@ def drive(
         given = (measure, tuple(part), device, arguments)
         return jobs.Job(key, _measured, given, size, steps_done, saved, part[0].extends)
 
-    with jobs.exclusive(out):
+    with jobs.exclusive(out), nullcontext(executor) if scheduler is None else _cluster(scheduler) as pool:
         table = Table(out, kind, lines)
         done = {line for line in lines if line in table.rows and (not files or table.has_files(line))}
         todo = [job(part) for part in _groups(lines, done, group)]
         try:
-            outcome = jobs.run(
-                todo, out, executor=executor, workers=workers, scheduler=scheduler, progress=progress,
-                finished=table.add, held=True,
-            )  # fmt: skip
+            outcome = jobs.run(todo, out, executor=pool, workers=workers, progress=progress, finished=table.add)
         finally:
             table.write()
     missing = [line for line in lines if line not in table.rows]
     return Swept(table.ordered(), missing, outcome.failed, outcome.interrupted)
+
+
+@contextmanager
+def _cluster(scheduler: str) -> Iterator[Executor]:
+    """A Dask cluster as an executor. It starts the jobs of a worker that is lost again on another."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ImportError("scheduler needs Dask: pip install distributed") from None
+    with Client(scheduler) as client:
+        yield client.get_executor(pure=False)
 
 
 def _measured(
@@ -181,7 +192,7 @@ def _measured(
         found = measure(place, lines, device, *arguments)
     if found is None:
         return None
-    last = {"seconds": place.seconds() / len(lines)} | made_by(device)
+    last = {"seconds": (time.monotonic() - place.began) / len(lines)} | made_by(device)
     return [line.columns() | row | last | {"key": line.key} for line, row in zip(lines, found, strict=True)]
 
 

@@ -268,7 +268,7 @@ def onion_gru(
     """GRUs that repeat tokens (arXiv:2408.10920), with their weights. ``steps`` and ``patience``, if given, stand in
     the place of the recipe's; ``options`` are those of :func:`emt_core.experiments.table.drive`."""
     lines = _repeaters(hidden, variants, seeds, cell, task, _with(recipe, steps, patience))
-    return _drive(Repeater, lines, out, train, **options)
+    return drive(Repeater, lines, out, train, **options)
 
 
 @takes(drive)
@@ -300,7 +300,7 @@ def _studies(
         make(**{"gru": keys[line], kind.what: name}, **{k: getattr(line, k) for k in same}, **_columns(recipe))
         for name, line in itertools.product(kinds, of)
     ]
-    return _drive(kind, lines, out, learn, (networks, task), **options)
+    return drive(kind, lines, out, learn, (networks, task), **options)
 
 
 @takes(_studies)
@@ -366,10 +366,3 @@ def _repeaters(hidden, variants, seeds, cell: str, task: TokenRepeat, recipe: Re
         raise ValueError(f"variants must be among {VARIANTS}, got {wrong[0]!r}")
     same = {"cell": cell} | _task_columns(task) | _columns(recipe)
     return [Repeater(hidden=N, autoregressive=v == VARIANTS[0], seed=seed, **same) for N, v, seed in grid]
-
-
-def _drive(kind: type[Learned], lines: list, out, function: Callable, arguments: tuple = (), **options) -> Swept:
-    if str(options.get("device", "cpu")).startswith("cpu") and options.get("group") not in (None, 1):
-        one = "1 on the CPU, where every network is trained by itself"
-        raise ValueError(f"group must be {one}, got {options['group']}")
-    return drive(kind, lines, out, function, arguments, **options)

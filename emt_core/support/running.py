@@ -7,32 +7,37 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
 
 @contextmanager
-def ctrl_c_sets(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C sets ``stop`` instead of raising wherever it strikes, say in the middle of a checkpoint.
+def ctrl_c_sets(stop: threading.Event, again: bool = False) -> Iterator[None]:
+    """Ctrl-C sets ``stop`` instead of raising wherever it strikes, say in the middle of a checkpoint. With ``again`` so
+    does SIGTERM, and the second of them strikes as ever.
 
     A program with a handler of its own keeps it, and threads other than the main one get no signals at all.
     """
+    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler} | (
+        {signal.SIGTERM: signal.SIG_DFL} if again else {}
+    )
+    main = threading.current_thread() is threading.main_thread()
+    mine = [each for each, handler in usual.items() if main and signal.getsignal(each) is handler]
 
     def handler(number: int, frame) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Event.set must not be entered twice
+        for each in mine:
+            signal.signal(each, usual[each] if again else signal.SIG_IGN)  # Event.set must not be entered twice
         stop.set()
 
-    if threading.current_thread() is not threading.main_thread() or (
-        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        yield
-        return
-    signal.signal(signal.SIGINT, handler)
+    for each in mine:
+        signal.signal(each, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for each in mine:
+            signal.signal(each, usual[each])
 
 
 _lock = threading.Lock()

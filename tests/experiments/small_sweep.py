@@ -6,9 +6,11 @@ Every step takes PAUSE seconds there, so that signals find the sweep at work, on
 """
 
 import argparse
+import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from emt_core.experiments import __main__ as command_line
 from emt_core.experiments.table import takes
@@ -35,6 +37,7 @@ if __name__ in ("__main__", "__mp_main__"):  # not where a test imports this fil
     sample = VariableBinding.sample
 
     def sample_slowly(self, *arguments):
+        Path(sys.argv[sys.argv.index("--out") + 1], f"at-work-{os.getpid()}").touch()
         time.sleep(PAUSE)
         return sample(self, *arguments)
 

@@ -6,16 +6,15 @@ import logging
 import os
 import threading
 import time
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import job_toys as toys
 import pytest
-from filelock import FileLock
 
-from emt_core.experiments import jobs, worker
-from emt_core.experiments.jobs import Job, run
+from emt_core.experiments import jobs
+from emt_core.experiments.jobs import Job
 from emt_core.support.files import write_text
 
 
@@ -34,6 +33,11 @@ def aside():
     """Another thread than the test's and the jobs'."""
     with ThreadPoolExecutor(1) as pool:
         yield pool
+
+
+def run(work, out, **options) -> jobs.Outcome:
+    with jobs.exclusive(out):
+        return jobs.run(work, out, **options)
 
 
 def go(work, out, executor, **more) -> jobs.Outcome:
@@ -137,44 +141,20 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path, threads, aside):
     with jobs.exclusive(tmp_path):
         refused = aside.submit(go, [job(1)], tmp_path, threads).exception()  # another thread, or another process
         assert isinstance(refused, jobs.FolderInUse) and str(tmp_path) in str(refused)
-        assert go([job(2)], tmp_path, threads, held=True).rows  # whoever has the folder may run
     assert go([job(1)], tmp_path, threads).rows
-    assert toys.calls(tmp_path) == [1, 2]
-
-
-def test_a_worker_waits_for_the_orphan_that_is_at_its_job(tmp_path, threads, aside):
-    (tmp_path / "work").mkdir()
-    orphan = FileLock(tmp_path / "work" / "job-1.lock", thread_local=False)
-    orphan.acquire()
-    running = aside.submit(go, [job(1), job(2)], tmp_path, threads)
-    time.sleep(1)
-    assert toys.calls(tmp_path) == [2]
-    # it ends by finishing the job
-    write_text('{"key": "job-1", "rows": [{"by": "the orphan"}]}', tmp_path / "rows" / "job-1.json")
-    orphan.release()
-    assert running.result().rows["job-1"] == [{"by": "the orphan"}]
-    assert toys.calls(tmp_path) == [2]
-
-
-def test_a_worker_that_waits_hears_the_stop(tmp_path, threads):
-    (tmp_path / "work").mkdir()
-    with FileLock(tmp_path / "work" / "job-1.lock", thread_local=False):
-        threading.Timer(0.3, (tmp_path / "stop").touch).start()
-        assert go([job(1)], tmp_path, threads).interrupted
-    assert toys.calls(tmp_path) == []
+    assert toys.calls(tmp_path) == [1]
 
 
 def test_leftovers_of_killed_processes_are_removed(tmp_path, threads):
     outside = tmp_path / ".x.99.part"
     out = tmp_path / "out"
     left = [out / ".table.csv.99.part", *(out / d / ".job-1.5.json.99.part" for d in ("rows", "work", "weights"))]
-    kept = [outside, out / "rows" / ".busy.json.98.part", out / "rows" / "table.part"]
+    kept = [outside, out / "rows" / "table.part"]
     for path in left + kept:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half", encoding="utf8")
     (out / "stop").touch()
-    with FileLock(out / "work" / "busy.lock", thread_local=False):  # an orphan is writing this very moment
-        assert go([job(1)], out, threads).rows
+    assert go([job(1)], out, threads).rows
     assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
 
 
@@ -242,7 +222,7 @@ class Fragile(Executor):
                 return
             future, (job, out) = self.waiting.pop(0)
             if not self.deaths.get(job.key):
-                future.set_result(worker.work(job, out))
+                future.set_result(jobs.work(job, out))
                 return
             self.broken = True
             write_text(str(self.deaths[job.key].pop(0)), out / "work" / f"{job.key}.checkpoint")
@@ -276,44 +256,6 @@ def test_jobs_are_given_up_after_three_deaths_without_progress(tmp_path, fragile
     assert toys.calls(tmp_path) == ([1, 2] if survives else [1])
     fragile.deaths = {}
     assert set(run(work, tmp_path, progress=False).rows) == {"job-1", "killer", "job-2"}  # running it again goes on
-
-
-class Losing(Executor):
-    """A pool that goes on when it loses a worker, as Dask's does: ``lost`` holds what the first futures end with."""
-
-    def __init__(self, lost: list[BaseException | None]):
-        self.lost = lost
-
-    def submit(self, function, *arguments):
-        future, loss = Future(), self.lost.pop(0) if self.lost else None
-        if loss is None:
-            future.set_result(function(*arguments))
-        else:
-            future.set_exception(loss)
-        return future
-
-
-@pytest.mark.parametrize("times", [2, 3])
-@pytest.mark.parametrize("kind", ["killed", "cancelled"])
-def test_a_job_lost_with_its_worker_is_submitted_again(tmp_path, kind, times):
-    if kind == "killed":
-        killed = pytest.importorskip("distributed").scheduler.KilledWorker
-        loss = [killed("job", None, 3) for _ in range(times)]
-    else:
-        loss = [CancelledError() for _ in range(times)]
-    outcome = go([job(1), job(2)], tmp_path, Losing([loss[0], None, *loss[1:]]))
-    assert set(outcome.rows) == ({"job-1", "job-2"} if times < jobs.LOSSES else {"job-2"})
-    assert list(outcome.failed) == ([] if times < jobs.LOSSES else ["job-1"])
-
-
-def test_leftovers_of_a_job_are_removed_when_it_is_tried_again(tmp_path, threads):
-    with jobs.exclusive(tmp_path):
-        left = [tmp_path / "work" / f".{key}.checkpoint.99.part" for key in ("job-1", "job-10")]
-        left[0].parent.mkdir()
-        for path in left:
-            path.write_text("half", encoding="utf8")
-        assert go([job(1)], tmp_path, threads, held=True).rows
-        assert not left[0].exists() and left[1].exists()
 
 
 @pytest.mark.slow
@@ -350,12 +292,6 @@ def test_wrong_arguments_are_named(tmp_path, threads):
     assert toys.calls(tmp_path) == []
 
 
-def test_without_dask_a_scheduler_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    with pytest.raises(ImportError, match="pip install distributed"):
-        run([job(1)], tmp_path, scheduler="tcp://127.0.0.1:1")
-
-
 def test_the_bar_counts_units_of_all_jobs(tmp_path, threads, monkeypatch):
     bars = []
 
@@ -378,13 +314,6 @@ def test_the_bar_counts_units_of_all_jobs(tmp_path, threads, monkeypatch):
     bar = bars[-1]
     assert bar.total == 201 and bar.seen[0] == 51 and bar.seen[-1] == 201
     assert bar.seen == sorted(bar.seen) and any(51 < n < 201 for n in bar.seen)  # while the job runs
-
-
-def test_progress_that_cannot_be_read_stops_nothing(tmp_path, threads):
-    def unreadable(checkpoint):
-        raise ValueError("half written")
-
-    assert go([Job("long", toys.count, (120,), size=120, progress=unreadable)], tmp_path, threads).rows
 
 
 def test_damage_is_logged_by_the_library_not_printed(tmp_path, threads, capsys, caplog):

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -15,11 +16,10 @@ from safetensors.torch import load_file
 from small_sweep import RECIPE, TASK
 
 from emt_core.experiments import __main__ as command_line
-from emt_core.experiments import shipping, sweep
+from emt_core.experiments import sweep
 from emt_core.experiments import token_repeat as repeaters
 from emt_core.experiments import variable_binding as networks
 from emt_core.experiments.provenance import made_by
-from emt_core.experiments.shipping import KINDS, ship
 from emt_core.experiments.table import weights_file
 from emt_core.experiments.token_repeat import Edit, Probe, Repeater
 from emt_core.experiments.variable_binding import Model
@@ -28,7 +28,13 @@ from emt_core.tasks import VariableBinding, fixed_pool
 from emt_core.tasks.fixed_pool import FixedPool
 from emt_core.training import Recipe
 
-SHIPPED = Path(__file__).parents[2] / "book" / "data"
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import ship as shipping  # noqa: E402
+from ship import KINDS, ship  # noqa: E402
+
+SHIPPED = ROOT / "book" / "data"
 SMALL = dict(hidden=4, batch=5, horizons=(3,), every=7, test_horizon=9)
 
 
@@ -252,15 +258,15 @@ def test_a_folder_notes_its_commands_once(tmp_path, thread, monkeypatch, capsys)
         assert command_line.main(["table1", "--out", str(out), *more]) == 0
     first = f"python -m emt_core.experiments table1 --out '{out}'"
     assert (out / "commands").read_text(encoding="utf8").splitlines() == [first, f"{first} --seeds 3"]
-    assert command_line.main(["ship", str(out), "--out", str(tmp_path)]) == 1
+    assert shipping.main([str(out), "--out", str(tmp_path)]) == 1
     assert "folder must hold networks of the cell" in capsys.readouterr().err
 
 
 def test_what_is_no_finished_folder_is_refused(tmp_path, capsys):
-    assert command_line.main(["ship", str(tmp_path), "--out", str(tmp_path)]) == 1
+    assert shipping.main([str(tmp_path), "--out", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "experiment must be one of table1, circuits, " in said and str(tmp_path) in said
-    assert command_line.main(["ship", str(tmp_path), "--experiment", "onion-gru"]) == 1
+    assert shipping.main([str(tmp_path), "--experiment", "onion-gru"]) == 1
     assert f"folder must hold rows of onion-gru, {tmp_path} has none" in capsys.readouterr().err
 
 

@@ -454,8 +454,7 @@ class Process:
 
     def wait_for_work(self, workers: int) -> None:
         """Until so many workers have begun a job, and a little longer."""
-        states = (self.out / "work").glob
-        self.wait_for(lambda: len(list(states("*.seconds"))) >= workers)
+        self.wait_for(lambda: len(list(self.out.glob("at-work-*"))) >= workers)
         time.sleep(0.2)
 
     def end(self) -> tuple[int, str, str]:
@@ -705,6 +704,12 @@ def test_a_model_out_of_range_is_refused_by_name(name, value):
         Model(**(good | {name: value}))
 
 
+def test_without_dask_a_scheduler_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match="pip install distributed"):
+        sweep(models(), tmp_path, scheduler="tcp://127.0.0.1:1")
+
+
 def test_wrong_options_are_named(tmp_path, thread):
     for options, message in [
         (dict(group=0), "group must be at least 1, got 0"),
@@ -718,6 +723,8 @@ def test_wrong_options_are_named(tmp_path, thread):
             sweep(models(), tmp_path, device="cuda")
         with pytest.raises(ValueError, match="finds no CUDA device"):
             sweep(models(), tmp_path, device=torch.device("cuda:0"))
+    with pytest.raises(ValueError, match="exclude each other"):
+        go(models(), tmp_path, thread, scheduler="tcp://127.0.0.1:1")
     with pytest.raises(ValueError, match="tasks must be places"):
         table1(tmp_path, tasks=[4])
     assert not (tmp_path / "table.csv").exists()

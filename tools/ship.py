@@ -1,9 +1,15 @@
-"""What the book ships of a finished folder: its table, whose first lines say what made it, and some of its weights."""
+"""Copy what the book ships of a finished folder of ``python -m emt_core.experiments``: its table, whose first lines say
+what made it, and some of its weights.
+
+    python tools/ship.py FOLDER [--out book/data] [--experiment NAME] [--command "…"]
+"""
 
 from __future__ import annotations
 
+import argparse
 import math
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +18,7 @@ from typing import Any
 
 import torch
 
+from emt_core.experiments.__main__ import COMMANDS
 from emt_core.experiments.provenance import as_csv, summary
 from emt_core.experiments.table import Line, Table, weights_file
 from emt_core.experiments.token_repeat import Edit, Learned, Probe, Repeater
@@ -22,7 +29,6 @@ from emt_core.tasks import PAPER_TRIPLES
 from emt_core.tasks.fixed_pool import pool
 
 LARGEST = 1 << 20  # bytes, at most, of a file in the book
-COMMANDS = "commands"  # the file in which the command line notes what was run in a folder
 CELL = (3, 128, 0.001, 0.98)  # of the paper's table, whose networks are shipped
 
 
@@ -199,3 +205,22 @@ KINDS: dict[str, tuple] = {
     "onion-probes": (Probe, _onions),
     "fixed-sequences": (Edit, _fixed_sequences),
 }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("book/data"), help="(default: book/data)")
+    for name in ("experiment", "command"):
+        parser.add_argument(f"--{name}", default="", help="where the folder does not say it")
+    try:
+        print(*ship(**vars(parser.parse_args(arguments))), sep="\n")
+        return 0
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
