@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from emt_core.support.checks import integer
 from emt_core.support.files import read_safetensors, write_safetensors
 from emt_core.support.running import ctrl_c_sets, one_thread, one_thread_per_product, quiet, throttled
 
@@ -40,11 +44,15 @@ class Status(StrEnum):
 
 class Group(ABC):
     """Models that advance together. All that training changes is in :meth:`tensors`: a checkpoint is that and nothing
-    else. ``ended`` is the step at which a model stopped by itself, -1 while it goes on, and ``why`` says how."""
+    else. ``ended`` is the step at which a model stopped by itself, -1 while it goes on, and ``why`` says how.
+    ``records`` holds what was seen of the models, (M,) each time, by the names that a checkpoint gives it."""
 
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+    kept: ClassVar[tuple[str, ...]] = ()  # attributes that training changes: tensors, models first
+
+    def __init__(self, generators: Sequence[torch.Generator], *records: str) -> None:
         self.generators, self.step = list(generators), 0
         self.ended, self.why = [-1] * len(self.generators), [Status.INTERRUPTED] * len(self.generators)
+        self.records: dict[str, list[Tensor]] = {name: [] for name in records}
 
     @property
     def models(self) -> int:
@@ -79,7 +87,9 @@ class Group(ABC):
         """All that training changes; what has a models axis has it first."""
         why = torch.tensor([list(Status).index(status) for status in self.why])
         progress = {"steps": torch.tensor([self.step] * self.models), "ended": torch.tensor(self.ended), "why": why}
-        return progress | {"generators": torch.stack([g.get_state() for g in self.generators])}
+        progress |= {"generators": torch.stack([g.get_state() for g in self.generators])}
+        progress |= {name: torch.stack(rows, 1) for name, rows in self.records.items() if rows}
+        return progress | {name: getattr(self, name) for name in self.kept}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of :meth:`tensors`."""
@@ -87,6 +97,19 @@ class Group(ABC):
         self.why = [list(Status)[i] for i in tensors["why"].tolist()]
         for generator, state in zip(self.generators, tensors["generators"], strict=True):
             generator.set_state(state.clone())  # of a view torch reads other bytes
+        self.records = {name: list(tensors[name].T.clone()) if name in tensors else [] for name in self.records}
+        for name in self.kept:
+            setattr(self, name, tensors[name].to(getattr(self, name).device))
+
+
+def recorded(groups: Sequence[Group], name: str, rows: int) -> Float[Tensor, "K M"]:
+    """What all groups recorded under ``name``, K = ``rows`` times; float64, NaN where one did not get that far."""
+    columns = []
+    for group in groups:
+        columns.append(torch.full((rows, group.models), math.nan, dtype=torch.float64))
+        for k, row in enumerate(group.records[name]):
+            columns[-1][k] = row
+    return torch.cat(columns, dim=1)
 
 
 def run(
@@ -107,29 +130,28 @@ def run(
         identity: what decides the numbers, apart from ``steps``; a checkpoint of something else is refused.
         alone: products on one thread, groups side by side (the CPU).
         checkpoint: file to go on from if it is there, written every ``checkpoint_every`` steps, at Ctrl-C, at the end.
-        stop: once set, or after Ctrl-C, training ends after the current step, all groups alike.
+        stop: once it is set, from another thread, or after Ctrl-C, training ends after the current step, all groups
+            alike; what was trained is returned as it is, with a status that says so.
 
     Raises:
         ValueError: the checkpoint is damaged, of another run, or beyond ``steps``.
     """
-    path = None if checkpoint is None else Path(checkpoint)
+    path, every = None if checkpoint is None else Path(checkpoint), integer("checkpoint_every", checkpoint_every, 1)
     if path is not None and path.exists():
         _load(path, identity, groups)
-        if max(group.step for group in groups) > steps:
-            at = max(group.step for group in groups)
+        if (at := max(group.step for group in groups)) > steps:
             raise ValueError(f"steps must be at least {at}, where checkpoint {path} stands, got {steps}")
     stop = threading.Event() if stop is None else stop
     models, done = sum(g.models for g in groups), sum(g.step * g.models for g in groups)
+    chunk = every if path is not None else max(1, steps)
     bar = tqdm(total=steps * models, initial=done, unit="step", desc=name, disable=quiet(progress))
-    chunk = checkpoint_every if path is not None else max(1, steps)
 
     def going() -> list[Group]:
         return [group for group in groups if group.step < steps and not group.over()]
 
     with one_thread_per_product(alone) as workers, ctrl_c_sets(stop), bar:
-        initializer = one_thread if alone else None
-        with ThreadPoolExecutor(min(workers, len(groups)), initializer=initializer) as pool:
-            update = throttled(bar, models * 10)
+        update = throttled(bar, models * 10)
+        with ThreadPoolExecutor(min(workers, len(groups)), initializer=one_thread if alone else None) as pool:
             while going() and not stop.is_set():
                 goal = min(steps, (min(group.step for group in going()) // chunk + 1) * chunk)
                 _advance(going(), goal, stop, update, pool)
@@ -187,16 +209,13 @@ def _load(path: Path, identity: dict[str, Any], groups: Sequence[Group]) -> None
         names = sorted(there.keys() | here.keys())
         differ = {k: (there.get(k), here.get(k)) for k in names if there.get(k) != here.get(k)}
         raise ValueError(f"checkpoint {path} is of another run; (there, here): {differ}")
-    stored: list[dict[str, Tensor]] = [{} for _ in groups]
+    stored: dict[int, dict[str, Tensor]] = defaultdict(dict)
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
-        if int(index) < len(groups):
-            stored[int(index)][name] = tensor
-    fits = len({key.partition(".")[0] for key in tensors}) == len(groups) and all(
-        found["generators"].shape == torch.Size([g.models, g.generators[0].get_state().numel()])
-        for found, g in zip(stored, groups, strict=True)
-    )
-    if not fits:  # the CPU trains model by model, CUDA all at once, and their generators have other states
+        stored[int(index)][name] = tensor
+    # the CPU trains model by model, CUDA all at once, and their generators have other states
+    sizes = {i: (group.models, group.generators[0].get_state().numel()) for i, group in enumerate(groups)}
+    if {i: tuple(found["generators"].shape) for i, found in stored.items()} != sizes:
         raise ValueError(f"checkpoint {path} was written on another kind of device")
-    for group, found in zip(groups, stored, strict=True):
-        group.restore(found)
+    for i, group in enumerate(groups):
+        group.restore(stored[i])

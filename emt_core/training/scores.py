@@ -67,6 +67,4 @@ def by_position(right: Bool[Tensor, "M L B"], sequences: Sequences) -> Float[Ten
 def by_length(right: Bool[Tensor, "M L B"], lengths: Int[Tensor, "*M B"]) -> dict[int, Float[Tensor, "M"]]:
     """Exact match per length."""
     whole, lengths = right.all(1), lengths.expand(right.shape[0], -1)
-    return {
-        int(n): ((whole & (lengths == n)).sum(1).double() / (lengths == n).sum(1)) for n in lengths.unique().tolist()
-    }
+    return {n: (whole & (lengths == n)).sum(1).double() / (lengths == n).sum(1) for n in lengths.unique().tolist()}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -48,10 +47,7 @@ def fit(
     steps: int | None = None,
     validation: Sequences | None = None,
     device: str | torch.device = "cpu",
-    checkpoint: str | Path | None = None,
-    checkpoint_every: int = 2000,
-    stop: threading.Event | None = None,
-    progress: bool = True,
+    **running: Any,
 ) -> Repeaters:
     """Train one network per seed to repeat; seed s is the same alone and among others, on the CPU bit for bit. Random
     numbers are drawn on the CPU, whatever ``device`` is.
@@ -60,7 +56,8 @@ def fit(
         cell: a name in :data:`emt_core.networks.CELLS`.
         steps: if given, in the place of the recipe's.
         validation: sequences that are never trained on, and that judge the models. Default: ``task.validation()``.
-        checkpoint, checkpoint_every, stop: see :func:`emt_core.training.engine.run`.
+        running: ``checkpoint``, ``checkpoint_every``, ``stop`` and ``progress``, see
+            :func:`emt_core.training.engine.run`.
 
     Raises:
         ValueError: an argument out of range, or a checkpoint that is damaged or of another run; the message names it.
@@ -83,11 +80,9 @@ def fit(
         return token_accuracy(repeats(start.with_weights(weights), few), few)
 
     identity = {"task": repr(task), "cell": cell, "hidden": hidden, "autoregressive": autoregressive, "seeds": seeds}
+    identity |= {"validation": digest(validation.tokens, validation.lengths)}
+    running |= {"identity": identity, "apart": device == "cpu", "name": f"{cell} of {hidden} units"}
     with one_thread_per_product(device == "cpu"):
-        run = optimise(
-            start.weights, loss, score, generators, recipe, apart=device == "cpu", checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every, stop=stop, progress=progress, name=f"{cell} of {hidden} units",
-            identity=identity | {"validation": digest(validation.tokens, validation.lengths)},
-        )  # fmt: skip
+        run = optimise(start.weights, loss, score, generators, recipe, **running)
         model = start.with_weights(run.weights)
         return Repeaters(model, exact_match(repeats(model, validation)), run)

@@ -8,10 +8,8 @@ by a rule that the result names.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -78,11 +76,7 @@ def optimise(
     *,
     identity: dict[str, Any] | None = None,
     apart: bool = False,
-    checkpoint: str | Path | None = None,
-    checkpoint_every: int = 2000,
-    stop: threading.Event | None = None,
-    progress: bool = True,
-    name: str = "training",
+    **running: Any,
 ) -> Optimised:
     """Minimise ``loss`` over ``weights``, every tensor with a leading models axis.
 
@@ -92,7 +86,8 @@ def optimise(
         score: weights → what each model is judged by (M,), from 0 to 1; it must not draw random numbers.
         identity: what else decides the numbers: a checkpoint of something else is refused.
         apart: train the models one by one, side by side; ``loss`` and ``score`` must then take any of them.
-        checkpoint, checkpoint_every, stop: see :func:`emt_core.training.engine.run`.
+        running: ``checkpoint``, ``checkpoint_every``, ``stop``, ``progress`` and ``name``, see
+            :func:`emt_core.training.engine.run`.
     """
     models = len(generators)
     wrong = [name for name, w in weights.items() if w.shape[0] != models]
@@ -106,35 +101,30 @@ def optimise(
     alone = all(w.device.type == "cpu" for w in weights.values())  # bits must not depend on how many cores there are
     decides = {name: value for name, value in asdict(recipe).items() if name != "steps"}
     with one_thread_per_product(alone):
-        engine.run(
-            groups, recipe.steps, identity=(identity or {}) | {"recipe": decides}, alone=alone, checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every, stop=stop, progress=progress, name=name,
-        )  # fmt: skip
+        engine.run(groups, recipe.steps, identity=(identity or {}) | {"recipe": decides}, alone=alone, **running)
         return _together(groups, recipe)
 
 
 class _Models(Group):
-    """Weights, AdamW, and what was seen so far."""
+    """Weights, AdamW, and ``sum``, the losses since the last look."""
+
+    kept = ("sum",)
 
     def __init__(
         self, weights: Weights, generators: Sequence[torch.Generator], loss: Loss, score: Score, recipe: Recipe
     ) -> None:
-        super().__init__(generators)
+        super().__init__(generators, "scores", "losses")
         self.weights = {name: w.detach().clone().requires_grad_() for name, w in weights.items()}
         self.loss, self.score, self.recipe = loss, score, recipe
-        self.optimiser = torch.optim.AdamW(
-            self.weights.values(), lr=recipe.lr, weight_decay=recipe.decay, fused=True
-        )  # fmt: skip
+        self.optimiser = torch.optim.AdamW(self.weights.values(), recipe.lr, weight_decay=recipe.decay, fused=True)
         self.final = {name: w.detach().clone() for name, w in self.weights.items()}  # of those that have ended
-        self.scores: list[Tensor] = []
-        self.losses: list[Tensor] = []
         device = next(iter(self.weights.values())).device
         self.sum = torch.zeros(self.models, dtype=torch.float64, device=device)  # there: a step need not be waited for
-        self.count = 0
 
     @property
     def note(self) -> str:
-        return f"score {self.scores[-1].nanmean():.3f}" if self.scores else ""
+        scores = self.records["scores"]
+        return f"score {scores[-1].nanmean():.3f}" if scores else ""
 
     def advance(self) -> None:
         self.optimiser.zero_grad()
@@ -142,20 +132,20 @@ class _Models(Group):
         each.sum().backward()
         self.optimiser.step()
         self.sum += each.detach().double()
-        self.count += 1
         self.step += 1
         if self.step % self.recipe.every == 0:
             self.look()
-            self.sum, self.count = torch.zeros_like(self.sum), 0
+            self.sum = torch.zeros_like(self.sum)
 
     def look(self) -> None:
         """Score the models that go on, and end those that have become flat, or are no numbers any more."""
         with torch.no_grad():
             scores = self.score(self.weights).double().cpu()
-        losses, going = (self.sum / self.count).cpu(), torch.tensor(self.ended) < 0
-        self.scores.append(torch.where(going, scores, math.nan))
-        self.losses.append(torch.where(going, losses, math.nan))
-        seen = torch.stack(self.scores)
+        losses = (self.sum / (self.step % self.recipe.every or self.recipe.every)).cpu()
+        going = torch.tensor(self.ended) < 0
+        for name, values in (("scores", scores), ("losses", losses)):
+            self.records[name].append(torch.where(going, values, math.nan))
+        seen = torch.stack(self.records["scores"])
         for m in going.nonzero()[:, 0].tolist():
             if not math.isfinite(losses[m]):
                 self.end(m, Status.DIVERGED)
@@ -164,13 +154,15 @@ class _Models(Group):
 
     def end(self, m: int, why: Status) -> None:
         super().end(m, why)
+        self.keep(m)
+
+    def keep(self, m: int) -> None:
+        """Make the weights of a model, as they are, its final ones."""
         for name, w in self.weights.items():
             self.final[name][m] = w.detach()[m]
 
     def tensors(self) -> dict[str, Tensor]:
-        tensors = super().tensors() | {"sum": self.sum, "count": torch.tensor([self.count] * self.models)}
-        if self.scores:
-            tensors |= {"scores": torch.stack(self.scores, 1), "losses": torch.stack(self.losses, 1)}
+        tensors = super().tensors()
         for name, w in self.weights.items():
             tensors |= {f"weights.{name}": w, f"final.{name}": self.final[name]}
             tensors |= {f"adam.{name}.{key}": value for key, value in self.optimiser.state[w].items()}
@@ -178,9 +170,6 @@ class _Models(Group):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         super().restore(tensors)
-        self.count, self.sum = int(tensors["count"][0]), tensors["sum"].to(self.sum.device)
-        if "scores" in tensors:
-            self.scores, self.losses = list(tensors["scores"].T.clone()), list(tensors["losses"].T.clone())
         with torch.no_grad():
             for name, w in self.weights.items():
                 w.copy_(tensors[f"weights.{name}"])
@@ -192,22 +181,15 @@ class _Models(Group):
 def _together(groups: list[_Models], recipe: Recipe) -> Optimised:
     """What became of the models of all groups."""
     for group in groups:
-        if group.step == recipe.steps and group.count and not group.over():  # the last look, between two of the rule's
-            group.look()
+        if group.step == recipe.steps and group.step % recipe.every and not group.over():
+            group.look()  # the last one, between two of the rule's
         for m in [m for m, at in enumerate(group.ended) if at < 0]:
-            for name, w in group.weights.items():
-                group.final[name][m] = w.detach()[m]
-    looks = max(len(group.scores) for group in groups)
-
-    def column(seen: list[Tensor], models: int) -> Tensor:
-        return torch.cat(
-            [torch.stack(seen) if seen else torch.empty(0, models), torch.full((looks - len(seen), models), math.nan)]
-        )
-
+            group.keep(m)
+    looks = max(len(group.records["scores"]) for group in groups)
     return Optimised(
         weights={name: torch.cat([group.final[name] for group in groups]) for name in groups[0].final},
         steps=torch.tensor([step for group in groups for step in group.steps()]),
         status=tuple(status for group in groups for status in group.statuses(recipe.steps)),
-        scores=torch.cat([column(group.scores, group.models) for group in groups], dim=1).double(),
-        losses=torch.cat([column(group.losses, group.models) for group in groups], dim=1).double(),
+        scores=engine.recorded(groups, "scores", looks),
+        losses=engine.recorded(groups, "losses", looks),
     )

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, SupportsFloat
 
 import torch
@@ -70,26 +68,24 @@ def flat(weights: dict[str, Tensor]) -> Float[Tensor, "M P"]:
 
 
 class _Models(Group):
-    """Models as flat tensors (G, P), at levels of the curriculum."""
+    """Models as flat tensors (G, P), at levels of the curriculum; ``places`` says which models of the ensemble."""
+
+    kept = ("weights", "moment1", "moment2")
 
     def __init__(self, places: list[int], task: VariableBinding, config: dict, device: str, start=None) -> None:
-        super().__init__(streams([config["seeds"][m] for m in places], "network", device))
-        self.places, self.task, self.config = places, task, config  # which models of the ensemble
+        generators = streams([config["seeds"][m] for m in places], "network", device)
+        super().__init__(generators, "record.loss", "record.accuracy", "record.horizon")
+        self.task, self.config, self.threshold = task, config, [config["threshold"][m] for m in places]
         # drawn also where ``start`` is given: same data then
         drawn = VectorNetwork.init(cell_named(config["cell"]), task.dim, config["hidden"], self.generators)
         self.like = drawn if start is None else start[places].to(device, torch.float32)
         self.weights = flat(self.like.weights)
         self.moment1, self.moment2 = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self.level = [0] * len(places)  # index into the curriculum's horizons
-        self.records: dict[str, Tensor] = {}
         self.snapshots: dict[int, Tensor] = {}
+        self.keep_snapshot()
         self.loss_and_grad, self.clip_and_adam, self.workspace = _way(self.like, device)
-        self.lr, self.l2 = self.column("lr"), self.column("l2")
-
-    def column(self, name: str) -> Tensor:
-        """One per-model hyper-parameter, (G, 1), to go with the flat weights."""
-        values = [self.config[name][m] for m in self.places]
-        return torch.tensor(values, dtype=self.weights.dtype, device=self.weights.device)[:, None]
+        self.lr, self.l2 = (self.weights.new_tensor([[config[name][m]] for m in places]) for name in ("lr", "l2"))
 
     def model(self, rows: Tensor) -> VectorNetwork:
         """Flat weights (G, P) seen as an ensemble."""
@@ -97,19 +93,15 @@ class _Models(Group):
         parts = rows.split([shape.numel() for shape in shapes.values()], dim=1)
         return self.like.with_weights({n: p.unflatten(1, shapes[n]) for n, p in zip(shapes, parts, strict=True)})
 
-    def record_at(self, every: int, steps: int) -> None:
-        """Room for the history up to ``steps``; what a shorter run recorded stays."""
-        rows = (steps + every - 1) // every
-        for name in ("loss", "accuracy", "horizon"):
-            old = self.records.get(name, torch.empty(0, self.models))
-            self.records[name] = torch.cat([old[:rows], torch.full((max(0, rows - len(old)), self.models), math.nan)])
-
     def keep_snapshot(self) -> None:
         """Copy the weights if this step is one of those asked for."""
         if self.step in self.config["snapshots"]:
             self.snapshots[self.step] = self.weights.clone()
 
     def advance(self) -> None:
+        if self.step % self.config["every"] == 0:
+            for rows in self.records.values():
+                rows.append(torch.full((self.models,), math.nan))
         alive = [i for i, at in enumerate(self.ended) if at < 0]
         levels = list(self.level)  # as they were before this step: whoever goes up in it is not updated twice
         for level in sorted({levels[i] for i in alive}):
@@ -134,37 +126,27 @@ class _Models(Group):
         )
         if not everyone:  # what an index picks is a copy, what a slice picks is not
             self.weights[pick], self.moment1[pick], self.moment2[pick] = weights, moment1, moment2
-        losses, accuracies = loss.tolist(), accuracy.tolist()
-        row, rest = divmod(self.step, self.config["every"])
-        for j, (i, finite) in enumerate(zip(members, updated.tolist(), strict=True)):
-            if rest == 0:
-                for name, value in (("loss", losses[j]), ("accuracy", accuracies[j]), ("horizon", horizon)):
-                    self.records[name][row, i] = value
+        top = len(self.config["horizons"]) - 1
+        for i, finite, *seen in zip(members, updated.tolist(), loss.tolist(), accuracy.tolist(), strict=True):
+            if self.step % self.config["every"] == 0:
+                for rows, value in zip(self.records.values(), (*seen, horizon), strict=True):
+                    rows[-1][i] = value
             if not finite:  # it keeps its last weights and takes no further part
                 self.end(i, Status.DIVERGED)
-            elif accuracies[j] > self.config["threshold"][self.places[i]] and (
-                self.level[i] + 1 < len(self.config["horizons"])
-            ):
-                self.level[i] += 1
+            elif seen[1] > self.threshold[i]:
+                self.level[i] = min(self.level[i] + 1, top)
 
     def tensors(self) -> dict[str, Tensor]:
-        out = super().tensors() | {"weights": self.weights, "moment1": self.moment1, "moment2": self.moment2}
-        out |= {"level": torch.tensor(self.level)} | {f"record.{name}": v.T for name, v in self.records.items()}
+        out = super().tensors() | {"level": torch.tensor(self.level)}
         return out | {f"snapshot.{step}": rows for step, rows in self.snapshots.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         super().restore(tensors)
-        device = self.weights.device
-        for name in ("weights", "moment1", "moment2"):
-            setattr(self, name, tensors[name].to(device))
         self.level = tensors["level"].tolist()
-        for key, value in tensors.items():
-            kind, _, name = key.partition(".")
-            if kind == "record":
-                self.records[name] = value.T.clone()
-            elif kind == "snapshot":
-                self.snapshots[int(name)] = value.to(device)
-        self.record_at(self.config["every"], self.config["steps"])
+        for key in [key for key in tensors if key.startswith("snapshot.")]:
+            self.snapshots[int(key.removeprefix("snapshot."))] = tensors[key].to(self.weights.device)
+        for rows in self.records.values():
+            del rows[math.ceil(self.step / self.config["every"]) :]  # which older versions filled up to the last step
 
 
 def _way(network: VectorNetwork, device: str) -> tuple[Callable, Callable, Any]:
@@ -200,12 +182,9 @@ def fit(
     every: int = 50,
     snapshots: Iterable[int] = (),
     test_horizon: int = 200,
-    checkpoint: str | Path | None = None,
-    checkpoint_every: int = 1000,
     device: str | torch.device = "cpu",
     start: VectorNetwork | None = None,
-    stop: threading.Event | None = None,
-    progress: bool = True,
+    **running: Any,
 ) -> Run:
     """Train one model per seed on ``task``.
 
@@ -218,24 +197,15 @@ def fit(
         horizons: the curriculum, in output steps, from first to last.
         every: the history holds every ``every``-th step.
         snapshots: steps at which the weights are kept (0 is the start, ``steps`` the end).
-        checkpoint: a file. If it exists, training goes on from it and ends with the same bits as if it had never
-            stopped; it must be of the same task and settings (``steps`` may be larger). It is written every
-            ``checkpoint_every`` steps, at the end and on Ctrl-C.
         start: weights to start from, one model per seed, instead of those that the seeds draw; the data stay the same.
-        stop: setting it, from another thread, ends training as Ctrl-C does.
-
-    Ctrl-C ends training after the current step, writes the checkpoint, and returns the models as they are, with a
-    status that says so.
+        running: ``checkpoint``, ``checkpoint_every``, ``stop`` and ``progress``, see
+            :func:`emt_core.training.engine.run`.
 
     Raises:
         ValueError: an argument out of range, or a checkpoint that is damaged or of another run; the message names it.
     """
     config, device = _checked(locals()), device_of(device)
-    models, alone = len(config["seeds"]), device == "cpu"
-    test_horizon, checkpoint_every = (
-        integer(name, value, 1)
-        for name, value in (("test_horizon", test_horizon), ("checkpoint_every", checkpoint_every))
-    )
+    models, alone, test_horizon = len(config["seeds"]), device == "cpu", integer("test_horizon", test_horizon, 1)
     if start is not None:
         _check_start(start, models, config, task.dim)
     places = [[m] for m in range(models)] if alone else [list(range(models))]
@@ -243,14 +213,9 @@ def fit(
     identity = {"triple": task.triple, "history": task.history, "dim": task.dim}
     identity |= {name: value for name, value in config.items() if name != "steps"}
     identity |= {} if start is None else {"start": [digest(group.weights) for group in groups]}
-    for group in groups:
-        group.record_at(config["every"], config["steps"])
-        group.keep_snapshot()
+    running |= {"identity": identity, "alone": alone, "name": f"training {models} models"}
     with one_thread_per_product(alone):
-        interrupted = engine.run(
-            groups, config["steps"], identity=identity, alone=alone, checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every, stop=stop, progress=progress, name=f"training {models} models",
-        )  # fmt: skip
+        interrupted = engine.run(groups, config["steps"], **running)
         return _collect(groups, task, config, test_horizon, interrupted)
 
 
@@ -302,14 +267,12 @@ def _check_start(start: VectorNetwork, models: int, config: dict, dim: int) -> N
 def _checked(a: dict) -> dict:
     """The settings that decide a run's numbers, each checked; per-model ones as lists."""
     cell_named(a["cell"])
-    config: dict = {"cell": a["cell"], "seeds": seeds_of(a["seeds"])}
-    for name in ("hidden", "steps", "batch", "every"):
-        config[name] = integer(name, a[name], 0 if name == "steps" else 1)
-    config["clip"] = float(a["clip"])
+    config: dict = {"cell": a["cell"], "seeds": seeds_of(a["seeds"]), "clip": float(a["clip"])}
+    config |= {name: integer(name, a[name], int(name != "steps")) for name in ("hidden", "steps", "batch", "every")}
     if not config["clip"] > 0:
         raise ValueError(f"clip must be positive, got {a['clip']}")
-    for name, positive in (("lr", True), ("l2", False), ("threshold", False)):
-        config[name] = per_model(name, a[name], len(config["seeds"]), positive)
+    for name in ("lr", "l2", "threshold"):
+        config[name] = per_model(name, a[name], len(config["seeds"]), positive=name == "lr")
     config["horizons"] = [integer("horizons", h, 1) for h in a["horizons"]]
     if not config["horizons"]:
         raise ValueError("horizons must hold at least one horizon, got none")
@@ -323,7 +286,7 @@ def _collect(groups: list[_Models], task: VariableBinding, config: dict, test_ho
     """The groups' state as one Run, models in the order of their seeds."""
 
     def ensemble(parts: list[Tensor]) -> VectorNetwork:
-        return groups[0].model(torch.cat(parts).clone())
+        return groups[0].model(torch.cat(parts))
 
     model = ensemble([g.weights for g in groups])
     for g in groups:  # an update that overflowed at the last step: the next one would have found out
@@ -339,21 +302,9 @@ def _collect(groups: list[_Models], task: VariableBinding, config: dict, test_ho
             accuracy[whole] = evaluate(model[whole], task, horizon=test_horizon, seeds=seeds)
         except KeyboardInterrupt:
             log.warning("interrupted: training is complete, its accuracy was not measured")
-    records = {name: torch.cat([g.records[name] for g in groups], dim=1) for name in ("loss", "accuracy", "horizon")}
-    return Run(
-        model=model,
-        history=History(
-            steps=torch.arange(len(records["loss"])) * config["every"],
-            loss=records["loss"],
-            accuracy=records["accuracy"],
-            horizon=records["horizon"].nan_to_num(0).long(),
-        ),
-        accuracy=accuracy,
-        status=status,
-        steps=torch.tensor([step for g in groups for step in g.steps()]),
-        snapshots={
-            s: ensemble([g.snapshots[s] for g in groups])
-            for s in config["snapshots"]
-            if all(s in g.snapshots for g in groups)
-        },
-    )
+    at = torch.arange(0, config["steps"], config["every"])
+    loss, right, horizon = (engine.recorded(groups, name, len(at)) for name in groups[0].records)
+    history = History(at, loss.float(), right.float(), horizon.nan_to_num(0).long())
+    there = [s for s in config["snapshots"] if all(s in g.snapshots for g in groups)]
+    snapshots = {s: ensemble([g.snapshots[s] for g in groups]) for s in there}
+    return Run(model, history, accuracy, status, torch.tensor([n for g in groups for n in g.steps()]), snapshots)

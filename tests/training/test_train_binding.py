@@ -162,9 +162,7 @@ def test_the_number_of_threads_changes_no_bit(hidden, batch, two_threads):
 
 def grouped(config: dict) -> variable_binding._Models:
     """All models in one group, as CUDA trains them."""
-    group = variable_binding._Models(list(range(len(config["seeds"]))), TASK, config, "cpu")
-    group.record_at(config["every"], config["steps"])
-    return group
+    return variable_binding._Models(list(range(len(config["seeds"]))), TASK, config, "cpu")
 
 
 def advance(group: variable_binding._Models, goal: int) -> None:
@@ -184,7 +182,8 @@ def test_models_that_share_one_product_train_as_they_do_alone():
     for m in (0, 2, 3):
         # float32, 25 steps of at most 3e-3: as against torch.optim.Adam above
         torch.testing.assert_close(group.model(group.weights)[m].W_hh, apart.model[m].W_hh, rtol=0, atol=5e-6)
-        torch.testing.assert_close(group.records["horizon"][:, m].long(), apart.history.horizon[:, m])
+        horizons = torch.stack(group.records["record.horizon"])[:, m]
+        torch.testing.assert_close(horizons.long(), apart.history.horizon[:, m])
     assert group.ended == [-1, apart.steps[1], -1, -1] and 0 < apart.steps[1] < 25
     assert group.statuses(25) == apart.status == (Status.DONE, Status.DIVERGED, Status.DONE, Status.DONE)
     assert group.weights.isfinite().all()
