@@ -94,7 +94,7 @@ def test_executed_again_exactly_when_an_input_changed(tree):
     assert runs(), "its own parameters"
     append("book/tiny.md", "\nMore words.\n")
     assert runs(), "its text"
-    for suffix in ("py", "cpp", "h", "js", "css"):
+    for suffix in ("py", "cpp", "h", "js", "css", "mplstyle"):
         append(f"emt_core/new.{suffix}", "\n")
         assert runs(), f"a new .{suffix} file of the library"
         append(f"emt_core/new.{suffix}", "\n")

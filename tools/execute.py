@@ -27,7 +27,9 @@ def inputs_hash(chapter: str, profile: str) -> str:
     """A digest of everything that a chapter's results may depend on."""
     digest = hashlib.sha256()
     # the kernels' sources with their headers, and setup.py for the flags they are compiled with
-    library = [p for p in (ROOT / "emt_core").rglob("*") if p.suffix in {".py", ".cpp", ".h", ".js", ".css"}]
+    library = [
+        p for p in (ROOT / "emt_core").rglob("*") if p.suffix in {".py", ".cpp", ".h", ".js", ".css", ".mplstyle"}
+    ]
     data = [p for p in (BOOK / "data").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     build = [ROOT / "requirements.txt", ROOT / "setup.py"]
     for path in [BOOK / f"{chapter}.md", *build, *sorted(library), *sorted(data)]:

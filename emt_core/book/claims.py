@@ -92,18 +92,17 @@ class Claim:
 
     def to_json(self) -> dict:
         """The record with what is computed from it, for the notebook's output."""
-        derived = {"obtained": self.obtained, "spread": list(self.spread), "seeds": len(self.values)}
+        derived = {"obtained": self.obtained, "spread": self.spread, "seeds": len(self.values), "verdict": self.verdict}
         # JSON has neither NaN nor infinities: a missing value is null, an infinite one its name
-        record = {**asdict(self), **derived, "verdict": self.verdict}
-        return json.loads(json.dumps(record), parse_constant=lambda name: None if name == "NaN" else name)
+        text = json.dumps(asdict(self) | derived)
+        return json.loads(text, parse_constant=lambda name: None if name == "NaN" else name)
 
     @classmethod
     def from_json(cls, record: dict) -> Claim:
         """The inverse of :meth:`to_json`; the verdict is computed anew."""
+        # NumPy reads null as NaN, and an infinity by its name
         own = {name: record[name] for name in cls.__dataclass_fields__}
-        own["rule"] = Rule(**record["rule"])
-        own["values"] = tuple(math.nan if v is None else float(v) for v in record["values"])
-        return cls(**own)
+        return cls(**own | {"rule": Rule(**record["rule"])})
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from traitlets import Bool, Dict, Float, Int, List, TraitType, Unicode
 
 from emt_core.book.figures import Values, as_numpy, multiplicities
+from emt_core.support.checks import integer
 
 _JS = files("emt_core.book") / "js"
 _KINDS: dict[type, type[TraitType]] = {bool: Bool, int: Int, float: Float, list: List, dict: Dict}  # the rest is text
@@ -41,23 +42,16 @@ def _pack(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array, dtype=kind).tobytes()).decode("ascii")
 
 
-def _finite(values: Values, name: str, *shape: int | None, real: bool = True) -> np.ndarray:
+def _finite(values: Values, name: str, *shape: int | None, real: bool = True, missing: bool = False) -> np.ndarray:
+    """As `as_numpy`, all of them finite, or NaN where there may be `missing` ones."""
     array = as_numpy(values, name, *shape, real=real)
-    if not np.isfinite(array).all():  # state is JSON, which has no NaN
-        raise ValueError(f"{name}: got NaN or infinity, expected finite numbers")
+    if not (np.isfinite(array) | (missing & np.isnan(array))).all():
+        raise ValueError(f"{name}: got {'' if missing else 'NaN or '}infinity, expected finite numbers")
     return array
 
 
 def _text(value: object) -> str:
     return str(value) if isinstance(value, str | int | np.integer) else f"{value:g}".replace("e-0", "e-")
-
-
-def _follow(frames: np.ndarray) -> np.ndarray:
-    """(F, N) with each frame's values reordered to move least from the frame before, so that dots glide, not jump."""
-    ordered = frames.copy()
-    for before, after in pairwise(ordered):
-        after[:] = after[linear_sum_assignment(np.abs(before[:, None] - after))[1]]
-    return ordered
 
 
 def _rings(theory: np.ndarray) -> list[list[float | int]]:
@@ -72,12 +66,14 @@ def eigenvalue_film(
     frames: (F, N) complex, the eigenvalues at F training steps, in any order; theory: (K,) complex; steps: (F,);
     losses: (F,). It opens at the first frame; `frame` follows the reader.
     """
-    frames = _finite(frames, "frames", None, None, real=False).astype(complex)
+    frames = _finite(frames, "frames", None, None, real=False).astype(complex)  # a copy
     if not frames.size:
         raise ValueError(f"frames: got shape {frames.shape}, expected at least one frame with one eigenvalue")
+    for before, after in pairwise(frames):  # reordered to move least, so that dots glide, not jump
+        after[:] = after[linear_sum_assignment(np.abs(before[:, None] - after))[1]]
     return Explorer(
         "complex_plane eigenvalue_film",
-        frames=_pack(_follow(frames)),
+        frames=_pack(frames),
         frame=0,
         theory=_rings(_finite(theory, "theory", None, real=False)),
         steps=_finite(steps, "steps", len(frames)).astype(int).tolist(),
@@ -122,8 +118,7 @@ def memory_travel(
     flip the sign of a content, h ← h − 2 c_k Ψ_k, and the right output is then the one that the theory predicts.
     `inputs`, S·D numbers ±1, follows the reader.
     """
-    if history < 1 or dim < 1 or steps < 1:
-        raise ValueError(f"history, dim, steps: got {history}, {dim}, {steps}, expected 1 or more each")
+    history, dim, steps = integer("history", history, 1), integer("dim", dim, 1), integer("steps", steps, 1)
     hidden, memory = len(as_numpy(W_hh, "W_hh", None, None)), history * dim
     arrays = {
         "W_uh": _finite(W_uh, "W_uh", hidden, dim),
@@ -160,8 +155,7 @@ def sequence_walk(
     times: (F,), increasing; overlaps: (F, K), of the state with each memory; surface: (F, P), the energy at each time
     along the closed way memory 1 → 2 → … → K → 1; path: (P,), increasing from 1 to K + 1, where on that way the points
     are (a whole number: at a memory); position: (F,), where on it the state is, NaN where it is near no part of it.
-    The page shows each time's energy minus its mean over the path, since only differences tell. `frame` follows the
-    reader.
+    The page shows each energy minus its mean over the path, since only differences tell. `frame` follows the reader.
     """
     overlaps = _finite(overlaps, "overlaps", None, None)
     frames, count = overlaps.shape
@@ -209,11 +203,9 @@ def phase_map(
     theory: (K,) complex. It opens at the first layer, row, column and seed; `cell`, [row, column] from 0, and `seed`
     follow the reader.
     """
-    spectra = as_numpy(spectra, "spectra", len(rows), len(columns), None, None)
+    spectra = _finite(spectra, "spectra", len(rows), len(columns), None, None, real=False, missing=True)
     if not spectra.size:
         raise ValueError(f"spectra: got shape {spectra.shape}, expected at least one network with one eigenvalue")
-    if np.isinf(spectra).any():
-        raise ValueError("spectra: got infinity, expected finite numbers, or NaN where there is none")
     if not layers:
         raise ValueError("layers: got none, expected at least one")
     measured = {name: as_numpy(values, f"layers[{name!r}]", *spectra.shape[:3]) for name, values in layers.items()}

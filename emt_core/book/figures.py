@@ -7,56 +7,32 @@ so that the site can invert a picture for dark mode.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 Values = np.ndarray | torch.Tensor | Sequence
 
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-LINES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+STYLE = mpl.rc_params_from_file(Path(__file__).with_name("emt.mplstyle"), use_default_template=False)
+LINES = BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK = STYLE["axes.prop_cycle"].by_key()["color"]
 DIVERGING = LinearSegmentedColormap.from_list("emt", ["#00456e", BLUE, "#ffffff", VERMILLION, "#7a3600"])
-
-# At 390 px a picture 6 in wide is shown at about 0.6 of its size: 12 pt is then still legible.
-RC: Any = {
-    "axes.grid": True,
-    "axes.prop_cycle": cycler(color=LINES),
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 13,
-    "figure.constrained_layout.use": True,
-    "figure.facecolor": "white",
-    "figure.figsize": (6.0, 3.8),
-    "font.size": 12,
-    "grid.color": "#dddddd",
-    "image.cmap": "viridis",
-    "image.interpolation": "nearest",
-    "legend.fontsize": 11,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "savefig.facecolor": "white",
-    "svg.hashsalt": "emt",
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
-}
 
 
 def style() -> AbstractContextManager:
     """The book's settings within a block: `with style(): ...`."""
-    return plt.rc_context(RC)
+    return plt.rc_context(STYLE)
 
 
 def use_style() -> None:
     """The book's settings from here on; in a notebook, pictures become SVG without a date (equal runs, equal bytes)."""
-    mpl.rcParams.update(RC)
+    mpl.rcParams.update(STYLE)
     from IPython import get_ipython
 
     if get_ipython() is not None:
@@ -210,9 +186,8 @@ def memory_strip(contents: Values, history: int, dim: int, times: Sequence[int],
 
 def _ensemble(values: Values, name: str, length: int) -> np.ndarray:
     """(length,) or (M, length) as (M, length)."""
-    return as_numpy(
-        np.atleast_2d(values.detach().cpu() if isinstance(values, torch.Tensor) else values), name, None, length
-    )
+    values = values.detach().cpu() if isinstance(values, torch.Tensor) else values
+    return as_numpy(np.atleast_2d(values), name, None, length)
 
 
 def curves(x: Values, ys: Values, *, ylabel: str, xlabel: str = "training step", log: bool = False) -> Axes:

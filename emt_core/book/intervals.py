@@ -90,8 +90,7 @@ def said(values: Numbers, digits: int = 2, interval: Callable[[np.ndarray], Inte
     """
     values = np.asarray(values, dtype=float).ravel()
     middle, low, high = interval(values)
-    n = values.size
-    if n < FEWEST:
+    if (n := values.size) < FEWEST:
         return f"{middle:.{digits}f} ({values.min():.{digits}f} … {values.max():.{digits}f}, n = {n})"
     return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}], n = {n}"
 

@@ -4,7 +4,6 @@ As in `explorers`: Python packs arrays, the scripts in `js/` compute everything 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -30,17 +29,12 @@ def _tokens(values: Values, name: str, vocabulary: int, shortest: int) -> list[i
         raise ValueError(f"{name}: got {len(tokens)} tokens, expected {shortest} to {LONGEST}")
     if tokens.dtype.kind not in "iu" or tokens.min() < 0 or tokens.max() >= vocabulary:
         raise ValueError(f"{name}: got {tokens}, expected integers from 0 to {vocabulary - 1}")
-    return [int(token) for token in tokens]
+    return tokens.tolist()
 
 
-def _packed(given: Mapping[str, Any], name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, str]:
-    return {key: _pack(_finite(_entry(given, name, key), f"{name}[{key!r}]", *shape)) for key, shape in shapes.items()}
-
-
-def _entry(given: Mapping[str, Any], name: str, key: str) -> Any:
-    if key not in given:
-        raise ValueError(f"{name}: got {sorted(given)}, expected an entry {key!r} too")
-    return given[key]
+def _packed(given: Mapping, name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, str]:
+    """The arrays of these names and shapes; one that is missing has the shape (0,)."""
+    return {key: _pack(_finite(given.get(key, ()), f"{name}[{key!r}]", *shape)) for key, shape in shapes.items()}
 
 
 def onion_peel(
@@ -71,11 +65,7 @@ def onion_peel(
 
 
 def gru_edit(
-    model: Mapping[str, Values | bool],
-    edits: Mapping[str, Values],
-    sequences: Sequence[Values],
-    names: Sequence[str] | None = None,
-    caption: str = "",
+    model: Mapping, edits: Mapping, sequences: Sequence[Values], names: Sequence[str] | None = None, caption: str = ""
 ) -> Explorer:
     """A GRU that repeats sequences, run live in the page: a token is replaced in its state, and it writes from there.
 
@@ -86,14 +76,13 @@ def gru_edit(
     integers each; it opens with the first. names: V short ones. The GRU starts from zeros, reads the sequence, is
     edited, and writes as many tokens, greedily. `sequence`, `position` and `token` follow the reader.
     """
-    read_out = _finite(_entry(model, "model", "W_o"), "model['W_o']", None, None)
-    vocabulary, hidden = read_out.shape
+    vocabulary, hidden = as_numpy(model.get("W_o", ()), "model['W_o']", None, None).shape
     if vocabulary < 2 or hidden < 1:
-        raise ValueError(f"model['W_o']: got shape {read_out.shape}, expected two tokens and one unit or more")
+        raise ValueError(f"model['W_o']: got shape {(vocabulary, hidden)}, expected two tokens and one unit or more")
     rows, column = (3 * hidden, hidden), (3 * hidden,)
     shapes = {"embedding": (vocabulary + 2, hidden), "W_ih": rows, "W_hh": rows, "b_ih": column, "b_hh": column}
     weights = _packed(model, "model", {**shapes, "W_o": (vocabulary, hidden), "b_o": (vocabulary,)})
-    autoregressive = _entry(model, "model", "autoregressive")
+    autoregressive = model.get("autoregressive", ())
     if np.size(autoregressive) != 1:
         raise ValueError(f"model['autoregressive']: got {autoregressive!r}, expected True or False")
     stored = [_tokens(tokens, f"sequences[{i}]", vocabulary, 2) for i, tokens in enumerate(sequences)]
@@ -150,9 +139,7 @@ def curve_film(
         raise ValueError(f"{'low' if low is None else 'high'}: got None, expected low and high together or neither")
     packed = {}
     for name, values in (("curves", curves), ("low", low), ("high", high)):
-        array = np.array([]) if values is None else as_numpy(values, name, *shape, real=True)
-        if np.isinf(array).any():
-            raise ValueError(f"{name}: got infinity, expected finite numbers or NaN")
+        array = np.array([]) if values is None else _finite(values, name, *shape, missing=True)
         if name == "curves" and log and (array <= 0).any():
             raise ValueError(f"curves: got {np.nanmin(array)}, expected positive numbers on a logarithmic axis")
         packed[name] = _pack(array)
