@@ -2,9 +2,9 @@
 
     python benchmarks/gru_gpu.py [--hidden 48,64,128,256,512,1024] [--models 5] [--batch 256] [--repeats 9]
 
-An ensemble with emt_core's scan, its kernels recorded as CUDA graphs and launched one by one, beside torch.nn.GRU
-(cuDNN) trained one model at a time. The ways take turns: read the ratios. All start from the same weights, and after
-three steps their losses must agree. Prints a table and appends its rows to results/gru_gpu.csv.
+An ensemble with emt_core's scan beside torch.nn.GRU (cuDNN) trained one model at a time. The ways take turns: read the
+ratios. Both start from the same weights, and after three steps their losses must agree. Prints a table and appends its
+rows to results/gru_gpu.csv.
 """
 
 import argparse
@@ -15,20 +15,8 @@ import torch
 from gru_cpu import ROOT, TASK, EnsembleModel, TorchModel, append, compare
 
 from emt_core.networks import GRU, TokenNetwork
-from emt_core.networks.kernels import recorded
 
 RESULTS = ROOT / "benchmarks" / "results" / "gru_gpu.csv"
-
-
-class Unrecorded(EnsembleModel):
-    """Kernels launched one by one."""
-
-    def step(self) -> float:
-        largest, recorded.LARGEST = recorded.LARGEST, 0
-        try:
-            return super().step()
-        finally:
-            recorded.LARGEST = largest
 
 
 class OneByOne:
@@ -47,11 +35,9 @@ def measure(hidden: int, models: int, batch: int, repeats: int, device: str) -> 
     sequences = TASK.sample(batch, [generator])
     ways = {
         "torch.nn.GRU, one model at a time": OneByOne(model, sequences),
-        "emt_core, kernel by kernel": Unrecorded(model, sequences),
-        "emt_core, recorded": EnsembleModel(model, sequences),
+        "emt_core ensemble": EnsembleModel(model, sequences),
     }
-    # shapes are recorded when they have come some times
-    first, *others = [[way.step() for _ in range(recorded.AFTER + 3)] for way in ways.values()]
+    first, *others = [[way.step() for _ in range(3)] for way in ways.values()]
     for other in others:  # a warm-up, and a check that all do the same
         torch.testing.assert_close(torch.tensor(first), torch.tensor(other), rtol=1e-3, atol=1e-4)
     rates: dict[str, list[float]] = {name: [] for name in ways}

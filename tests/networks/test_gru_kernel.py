@@ -2,16 +2,14 @@
 
 import logging
 import shutil
-from collections import Counter, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 import torch
 from oracles import SHAPE_ERRORS, generators, needs_a_gpu, same_bits
 
 from emt_core.networks import GRU, TokenNetwork
-from emt_core.networks.kernels import gru, recorded
+from emt_core.networks.kernels import gru
 
 # M, T, B, N, V (rows of the table: two more than tokens): nothing but ones, odd sizes, one step, one sequence, many
 # models, and all in all every remainder of a tile in rows (sequences) and in vectors (units)
@@ -111,36 +109,7 @@ def not_compiled(monkeypatch):
     monkeypatch.setattr(gru, "instruction_set", lambda: "none")
 
 
-def tensors(x) -> list[torch.Tensor]:
-    return [x] if isinstance(x, torch.Tensor) else [t for part in x or () for t in tensors(part)]
-
-
-def as_if_recorded(function, stream):
-    """What a CUDA graph does, without one: nothing when it is recorded; later the same work on the same memory."""
-    outputs = function()
-    for x in tensors(outputs):
-        x.fill_(torch.nan)
-
-    def replay():
-        for mine, new in zip(tensors(outputs), tensors(function()), strict=True):
-            mine.copy_(new)
-
-    return replay, outputs
-
-
-@pytest.fixture
-def as_on_cuda(monkeypatch, not_compiled):
-    """The path that CUDA takes, from the first pass on, with recordings that only pretend."""
-    monkeypatch.setattr(recorded, "stream_of", lambda x: 0)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: SimpleNamespace(device=device))
-    monkeypatch.setattr(recorded, "_record", as_if_recorded)
-    monkeypatch.setattr(recorded, "AFTER", 0)
-    fresh = {"_free": [], "_back": deque(), "_streams": defaultdict(list), "_seen": Counter(), "_alive": 0}
-    for name, value in (fresh | {"_works": True}).items():
-        monkeypatch.setattr(recorded.Loan, name, value)
-
-
-@pytest.fixture(params=["compiled", "not_compiled", "as_on_cuda"])
+@pytest.fixture(params=["compiled", "not_compiled"])
 def either(request):
     """All paths of float32 that can be tried on the CPU."""
     if request.param == "compiled" and gru.library(gru.instruction_set()) is None:
@@ -167,17 +136,8 @@ def test_in_torch_also_in_float32(shape, not_compiled):
     assert_close(got, values_and_gradients(slowly, *arguments), 1e-5)
 
 
-@each_shape
-def test_recorded_passes_are_the_unrecorded_ones_bit_for_bit(shape, as_on_cuda, monkeypatch):
-    arguments = [plain(shape, torch.float64, seed) for seed in range(3)]
-    got = [run_plain(*each) for each in arguments]  # one recording serves all
-    monkeypatch.setattr(recorded, "stream_of", lambda x: None)
-    for each, mine in zip(arguments, got, strict=True):
-        assert all(same_bits(a, b) for a, b in zip(mine, run_plain(*each), strict=True))
-
-
-def test_what_is_recorded_never_waits_for_a_number():
-    """Tensors on "meta" have none: to ask for one, as a CUDA graph cannot, is an error there."""
+def test_in_torch_no_pass_waits_for_a_number():
+    """Tensors on "meta" have none: to ask for one, for which a GPU would have to be waited, is an error there."""
     given, *rest = plain((2, 3, 9, 8, 5), torch.float32)
     given = [x.detach().to("meta").requires_grad_() for x in given]
     tokens, active, weight = (x.to("meta") for x in rest)
@@ -189,43 +149,11 @@ def test_what_is_recorded_never_waits_for_a_number():
 
 @needs_a_gpu
 @each_shape
-def test_on_a_gpu_values_and_gradients_are_those_of_autograd_recorded_and_not(shape, monkeypatch):
-    monkeypatch.setattr(recorded, "AFTER", 1)
+def test_on_a_gpu_values_and_gradients_are_those_of_autograd(shape):
     model, tokens, h, active, weight = problem(*shape)
     want = values_and_gradients(slowly, model, tokens, h, active, weight)
-    on_gpu = [x.to("cuda") for x in (model, tokens, h, active, weight)]
-    for _ in range(4):
-        got = values_and_gradients(by_scan, *on_gpu)
-        assert_close({name: x.cpu() for name, x in got.items()}, want, 1e-13)
-    assert recorded.Loan._works
-    with torch.no_grad():
-        for _ in range(3):
-            got = by_scan(on_gpu[0], *on_gpu[1:4])
-            assert_close({"states": got.cpu()}, {"states": want["states"]}, 1e-13)
-    start = on_gpu[2].detach().clone().requires_grad_()  # alone; kept waiting; and asked twice
-    waiting = [by_scan(on_gpu[0], on_gpu[1], start, on_gpu[3]) for _ in range(5)]
-    for states in waiting:
-        loss = (states * on_gpu[4]).sum()
-        for again in (True, False):
-            (got,) = torch.autograd.grad(loss, start, retain_graph=again)
-            assert_close({"h": got.cpu()}, {"h": want["h"]}, 1e-13)
-
-
-@needs_a_gpu
-def test_on_a_gpu_recordings_come_and_go(monkeypatch):
-    """More shapes than may be kept, one of them with products that need a workspace, twice over."""
-    monkeypatch.setattr(recorded, "AFTER", 0)
-    shapes = [(1, 2, batch, 3, 4) for batch in range(1, 2 * recorded.KEPT)] + [(2, 3, 256, 256, 4)]
-    for _ in range(2):
-        for shape in shapes:
-            given, *rest = plain(shape, torch.float64)
-            want = run_plain(given, *rest)
-            got = run_plain([x.detach().cuda().requires_grad_() for x in given], *(x.cuda() for x in rest))
-            names = ("states", "table", "b_hn", "W_hh", "h")
-            assert_close(
-                {n: x.cpu() for n, x in zip(names, got, strict=True)}, dict(zip(names, want, strict=True)), 1e-12
-            )
-    assert recorded.Loan._works and recorded.Loan._alive <= recorded.KEPT
+    got = values_and_gradients(by_scan, *(x.to("cuda") for x in (model, tokens, h, active, weight)))
+    assert_close({name: x.cpu() for name, x in got.items()}, want, 1e-13)
 
 
 @each_shape
@@ -381,123 +309,6 @@ def test_passes_at_the_same_time_do_not_share_memory(either):
     with ThreadPoolExecutor(3) as pool:
         for got, expected in zip(pool.map(lambda each: run_plain(*each), arguments * 5), want * 5, strict=True):
             assert all(same_bits(a, b) for a, b in zip(got, expected, strict=True))
-
-
-@pytest.fixture
-def made(as_on_cuda, monkeypatch):
-    """What the recordings made in a test compute, and on which streams."""
-    made = []
-
-    def make(gradients, arrays, stream, real=gru._passes):
-        made.append((gradients, stream))
-        return real(gradients, arrays, stream)
-
-    monkeypatch.setattr(gru, "_passes", make)
-    return made
-
-
-def kept() -> int:
-    """Recordings that wait for a pass, and those on their way there."""
-    return len(recorded.Loan._free) + len(recorded.Loan._back)
-
-
-def test_a_recording_is_borrowed_by_one_pass_at_a_time_and_made_once(made):
-    given, tokens, active, weight = plain((2, 3, 9, 8, 5), torch.float32)
-    want = run_plain(given, tokens, active, weight)
-    for _ in range(3):
-        run_plain(given, tokens, active, weight)
-    assert len(made) == 1
-    states = gru.scan(*given[:3], tokens, given[3], active)
-    run_plain(given, tokens, active, weight)  # while the first is not done
-    assert len(made) == 2
-    got = torch.autograd.grad((states * weight).sum(), given)
-    assert all(same_bits(a, b) for a, b in zip(got, want[1:], strict=True))
-    del states
-    with torch.no_grad():
-        run = [gru.scan(*given[:3], tokens, given[3], active) for _ in range(3)]
-    assert len(made) == 3 and all(same_bits(x, want[0]) for x in run)
-    frozen = [x.detach() for x in given]
-    gru.scan(*frozen[:3], tokens, frozen[3], active)
-    gru.scan(*frozen[:3], tokens, given[3], active)
-    run_plain([x.detach().double().requires_grad_() for x in given], tokens, active, weight.double())
-    assert [gradients for gradients, _ in made] == ["all", "all", "none", "states", "all"]
-    assert kept() == recorded.Loan._alive == len(made)
-    assert len({id(stream) for _, stream in made}) == len(made)
-
-
-def test_there_are_never_more_recordings_than_allowed(made, monkeypatch):
-    monkeypatch.setattr(recorded, "KEPT", 2)
-    monkeypatch.setattr(recorded, "AFTER", 3)
-    shapes = [(1, 2, b, 3, 4) for b in (2, 3, 4)]
-    for _ in range(4):
-        run_plain(*plain(shapes[0], torch.float32))
-        run_plain(*plain(shapes[1], torch.float32))
-    assert len(made) == kept() == 2
-    for _ in range(4):
-        run_plain(*plain(shapes[2], torch.float32))
-    assert len(made) == 3 and kept() == 2
-    assert made[2][1] is made[0][1]  # the stream of the one that had to go
-    run_plain(*plain(shapes[1], torch.float32))
-    assert len(made) == 3
-    for _ in range(3):  # it must come often again
-        run_plain(*plain(shapes[0], torch.float32))
-        assert len(made) == 3
-    run_plain(*plain(shapes[0], torch.float32))
-    assert len(made) == 4 and recorded.Loan._alive == kept() == 2
-    given, tokens, active, weight = plain(shapes[0], torch.float32)
-    want = run_plain(given, tokens, active, weight)
-    waiting = [gru.scan(*given[:3], tokens, given[3], active) for _ in range(12)]
-    assert len(made) == 5 and recorded.Loan._alive == 2  # all in use: the others were not recorded
-    for states in waiting:
-        got = torch.autograd.grad((states * weight).sum(), given)
-        assert all(same_bits(a, b) for a, b in zip(got, want[1:], strict=True))
-    del waiting, states
-    assert kept() == 2
-
-
-def test_large_passes_are_not_recorded(made, monkeypatch):
-    monkeypatch.setattr(recorded, "LARGEST", 2 * 3 * 9 * 8 - 1)
-    run_plain(*plain((2, 3, 9, 8, 5), torch.float32))
-    assert made == []
-
-
-def test_where_recording_fails_kernels_are_launched_and_that_is_said_once(made, monkeypatch, caplog):
-    arguments = plain((2, 3, 9, 8, 5), torch.float32)
-    want = run_plain(*arguments)
-
-    def fail(function, stream):
-        raise torch.OutOfMemoryError("no memory left")
-
-    monkeypatch.setattr(recorded, "_record", fail)
-    recorded.Loan._free.clear()
-    recorded.Loan._back.clear()
-    with caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            assert all(same_bits(a, b) for a, b in zip(run_plain(*arguments), want, strict=True))
-    assert [r.message for r in caplog.records] == [
-        "CUDA graphs do not work here (no memory left): kernels are launched one by one, which is slower"
-    ]
-
-
-def test_ctrl_c_while_recording_loses_nothing(made, monkeypatch):
-    arguments = plain((2, 3, 9, 8, 5), torch.float32)
-
-    def interrupted(function, stream):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(recorded, "_record", interrupted)
-        run_plain(*arguments)
-    assert recorded.Loan._alive == 0 and recorded.Loan._works
-    run_plain(*arguments)
-    assert recorded.Loan._alive == kept() == 1
-
-
-def test_a_recording_made_without_gradients_in_inference_mode_serves_later(as_on_cuda):
-    given, tokens, active, weight = plain((2, 3, 9, 8, 5), torch.float32)
-    with torch.inference_mode():
-        first = gru.scan(*given[:3], tokens, given[3], active)
-    assert same_bits(run_plain(given, tokens, active, weight)[0], first)
 
 
 def test_states_are_the_callers_to_change(either):

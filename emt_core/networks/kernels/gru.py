@@ -2,8 +2,8 @@
 
 The product with an input is a row of a table, one row per token, computed once a step of training. The backward pass is
 written by hand: on the CPU in float32 it is compiled (``gru.cpp``), elsewhere it is torch's batched products, those for
-the weights one large product over all of time; on CUDA these are recorded as graphs. The truth beside all this is
-:meth:`emt_core.networks.gru.GRU.step` under autograd.
+the weights one large product over all of time. The truth beside all this is :meth:`emt_core.networks.gru.GRU.step`
+under autograd.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +19,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from emt_core.networks.kernels import recorded
 from emt_core.networks.kernels.compiled import INT, POINTER, instruction_set, load
 from emt_core.networks.kernels.shapes import Workspace, check_shapes
 
@@ -62,22 +61,16 @@ def scan(
                 raise ValueError(f"{name} must lie in 0 … {last}, got {int(x.min())} … {int(x.max())}")
     if steps == 0:
         return h[:, None][:, :0]
-    return _Scan.apply(table, b_hn, W_hh, h, tokens, active, torch.is_grad_enabled())
+    return _Scan.apply(table, b_hn, W_hh, h, tokens, active)
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, table, b_hn, W_hh, h, tokens, active, learning):
+    def forward(ctx, table, b_hn, W_hh, h, tokens, active):
         arrays = (table, b_hn, W_hh, h, tokens, active)
-        if h.device.type == "cpu" and h.dtype == torch.float32 and library(instruction_set()) is not None:
-            ctx.run_backward = _native_backward
-            states, saved = _native_forward(*arrays)
-        elif (loan := _loan(ctx.needs_input_grad if learning else (), *arrays)) is not None:
-            ctx.run_backward = _recorded_backward
-            states, saved = loan.recording[0](*arrays)[0].clone(), loan
-        else:
-            ctx.run_backward = _torch_backward
-            states, saved = _torch_forward(*arrays)
+        native = h.device.type == "cpu" and h.dtype == torch.float32 and library(instruction_set()) is not None
+        ctx.run_backward = _native_backward if native else _torch_backward
+        states, saved = (_native_forward if native else _torch_forward)(*arrays)
         ctx.save_for_backward(W_hh, tokens, active)
         ctx.saved, ctx.vocabulary = saved, table.shape[1]  # intermediate values, none of them an input or output
         return states
@@ -86,7 +79,7 @@ class _Scan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         weights = any(ctx.needs_input_grad[:3])
-        return *ctx.run_backward(grad, ctx.vocabulary, weights, *ctx.saved_tensors, ctx.saved), None, None, None
+        return *ctx.run_backward(grad, ctx.vocabulary, weights, *ctx.saved_tensors, ctx.saved), None, None
 
 
 # --- torch: any device, any dtype -------------------------------------------------------------------------------------
@@ -129,36 +122,6 @@ def _torch_backward(grad, vocabulary, weights, W_hh, tokens, active, saved):
     one_hot = torch.nn.functional.one_hot(tokens.flatten(1), vocabulary).to(dx.dtype)
     hidden = W_hh.shape[2]
     return one_hot.mT @ dx, delta[..., 2 * hidden :].sum(1), delta.mT @ states[:, :-1].flatten(1, 2), d
-
-
-# --- the same, recorded: CUDA -----------------------------------------------------------------------------------------
-
-
-def _passes(gradients: str, arrays: tuple[Tensor, ...], stream) -> tuple:
-    """Recorded forward, and where ``gradients`` are asked for backward, over arrays of one shape."""
-    forward = recorded.Recorded(_torch_forward, *arrays, stream=stream)
-    if gradients == "none":
-        return forward, None
-    table, _, W_hh, _, tokens, active = forward.inputs
-    states, saved = forward.outputs
-    rest = {"W_hh": W_hh, "tokens": tokens, "active": active, "saved": saved}
-    run = partial(_torch_backward, vocabulary=table.shape[1], weights=gradients == "all", **rest)
-    return forward, recorded.Recorded(run, states, stream=stream)
-
-
-def _loan(needs: tuple[bool, ...], *arrays) -> recorded.Loan | None:
-    """Recorded passes over arrays like these, where there are any."""
-    table, h, tokens = arrays[0], arrays[3], arrays[4]
-    stream = recorded.stream_of(h)
-    if stream is None or tokens.numel() * h.shape[-1] > recorded.LARGEST:
-        return None
-    gradients = "all" if any(needs[:3]) else "states" if any(needs) else "none"
-    key = (gradients, *tokens.shape, *table.shape, h.dtype, h.device, stream)
-    return recorded.Loan.of(key, h.device, lambda own: _passes(gradients, arrays, own))
-
-
-def _recorded_backward(grad, vocabulary, weights, W_hh, tokens, active, loan):
-    return tuple(None if g is None else g.clone() for g in loan.recording[1](grad))
 
 
 # --- compiled: float32 on the CPU -------------------------------------------------------------------------------------
