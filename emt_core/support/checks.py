@@ -43,8 +43,7 @@ def number(name: str, value: SupportsFloat, positive: bool) -> float:
 
 def per_model(name: str, value: SupportsFloat | Iterable[SupportsFloat], models: int, positive: bool) -> list[float]:
     """One number for all models, of whatever library, or one per model; ValueError names the argument otherwise."""
-    one = np.ndim(value) == 0  # type: ignore[arg-type]
-    values: list = [value] * models if one else list(value)  # type: ignore[arg-type]
+    values: list = [value] * models if np.ndim(value) == 0 else list(value)  # type: ignore[arg-type]
     if len(values) != models:
         raise ValueError(f"{name} must be one number or one per seed ({models}), got {len(values)}")
     return [number(name, each, positive) for each in values]
@@ -53,13 +52,11 @@ def per_model(name: str, value: SupportsFloat | Iterable[SupportsFloat], models:
 def device_of(device: str | torch.device) -> str:
     """A device that is there: "cpu", or a CUDA device by name; ValueError names the argument otherwise."""
     try:
-        wanted = torch.device(device)
+        kind = torch.device(device).type
     except RuntimeError:
-        raise ValueError(f"device must be 'cpu' or a CUDA device, got {device!r}") from None
-    if wanted.type == "cpu":
-        return "cpu"
-    if wanted.type != "cuda":
+        kind = "unknown to torch"
+    if kind not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or a CUDA device, got {str(device)!r}")
-    if not torch.cuda.is_available():
+    if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device must be 'cpu' where torch finds no CUDA device, got {str(device)!r}")
-    return str(wanted)
+    return "cpu" if kind == "cpu" else str(torch.device(device))

@@ -40,13 +40,9 @@ def write_text(text: str, path: Path) -> None:
 
 def write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     """Write ``tensors`` and text ``metadata`` to ``path``, whole or not at all."""
+    # not safetensors' save_file: its later versions write to a .tmp name of their own, which a kill leaves behind
     with replacing(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
-
-
-def save_file(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    # not safetensors' own save_file: its later versions write to a .tmp name of their own, which a kill leaves behind
-    path.write_bytes(save(tensors, metadata))
+        temporary.write_bytes(save({name: x.detach().cpu().contiguous() for name, x in tensors.items()}, metadata))
 
 
 def read_safetensors(path: Path, argument: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -60,7 +56,4 @@ def read_safetensors(path: Path, argument: str) -> tuple[dict[str, Tensor], dict
 
 def digest(*tensors: Tensor) -> str:
     """A short name for these numbers: other numbers have another one."""
-    numbers = hashlib.sha256()
-    for tensor in tensors:
-        numbers.update(tensor.detach().cpu().numpy().tobytes())
-    return numbers.hexdigest()[:16]
+    return hashlib.sha256(b"".join(x.detach().cpu().numpy().tobytes() for x in tensors)).hexdigest()[:16]

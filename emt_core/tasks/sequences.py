@@ -73,8 +73,7 @@ class Sequences:
     def _known(self, tokens: Tensor, lengths: Tensor) -> Sequences:
         """Sequences made of these, which need not be looked at again."""
         known = object.__new__(Sequences)
-        for name, value in (("tokens", tokens), ("lengths", lengths), ("largest", self.largest)):
-            object.__setattr__(known, name, value)
+        vars(known).update(tokens=tokens, lengths=lengths, largest=self.largest)
         return known
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import cycle
 
 import torch
 from jaxtyping import Bool
@@ -18,8 +17,8 @@ from emt_core.tasks.sequences import Generators, Sequences, each
 
 @dataclass(frozen=True)
 class TokenRepeat:
-    """Read a sequence of tokens, then write it. Tokens are 0 … V − 1, V = ``vocabulary``;
-    lengths are uniform in ``shortest`` … ``longest``; without ``repeats`` no token comes twice in a sequence.
+    """Read a sequence of tokens, then write it. Tokens are 0 … V − 1, V = ``vocabulary``; lengths are uniform in
+    ``shortest`` … ``longest``; without ``repeats`` no token comes twice in a sequence.
 
     Raises:
         ValueError: a number out of range, or too few tokens for a sequence without repeats.
@@ -31,10 +30,9 @@ class TokenRepeat:
     repeats: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("vocabulary", 2), ("shortest", 1)):
-            object.__setattr__(self, name, integer(name, getattr(self, name), least))
-        object.__setattr__(self, "longest", integer("longest", self.longest, self.shortest))
-        V, L = self.vocabulary, self.longest
+        V, shortest = integer("vocabulary", self.vocabulary, 2), integer("shortest", self.shortest, 1)
+        L = integer("longest", self.longest, shortest)
+        vars(self).update(vocabulary=V, shortest=shortest, longest=L)  # as Python's numbers, whatever they were
         if not self.repeats and L > V:
             raise ValueError(f"longest must be at most vocabulary = {V} without repeats, got {L}")
         if (L + 1) * V**L >= 2**63:  # sequences are numbered in 64 bits
@@ -57,10 +55,8 @@ class TokenRepeat:
         first, last = (self.shortest, self.longest) if length is None else (integer("length", length, 1),) * 2
         if not self.shortest <= first <= last <= self.longest:
             raise ValueError(f"length must lie in {self.shortest} … {self.longest}, got {length}")
-        forbidden = _forbidden(self, avoid)
-        if len(forbidden) not in (1, len(generators)):
-            raise ValueError(f"avoid must hold 1 or {len(generators)} models, got {len(forbidden)}")
-        drawn = [self._draw(batch, first, last, g, own) for g, own in zip(generators, cycle(forbidden), strict=False)]
+        forbidden = _numbers(self, "avoid", avoid, len(generators))
+        drawn = [self._draw(batch, first, last, *own) for own in zip(generators, forbidden, strict=True)]
         return Sequences(*map(torch.stack, zip(*drawn, strict=True)))
 
     def validation(self, size: int = 5000, seed: int = 0, share: float | int = 0.2) -> Sequences:
@@ -87,12 +83,9 @@ class TokenRepeat:
     def contains(self, sequences: Sequences, others: Sequences) -> Bool[Tensor, "M B"]:
         """Whether each of ``sequences`` is one of ``others`` (M = 1 or as many models)."""
         self.check("sequences", sequences)
-        self.check("others", others)
-        if len(others.tokens) not in (1, len(sequences.tokens)):
-            raise ValueError(f"others must hold 1 or {len(sequences.tokens)} models, got {len(others.tokens)}")
-        keys = [self._keys(*each) for each in zip(sequences.tokens, sequences.lengths, strict=True)]
-        forbidden = _forbidden(self, others)
-        return torch.stack([_among(*pair) for pair in zip(keys, cycle(forbidden), strict=False)])
+        keys = [self._keys(*own) for own in zip(sequences.tokens, sequences.lengths, strict=True)]
+        held = _numbers(self, "others", others, len(keys))
+        return torch.stack([_among(*own) for own in zip(keys, held, strict=True)])
 
     def check(self, name: str, sequences: Sequences) -> None:
         """Whether ``sequences`` can be of this task: ValueError names the argument ``name`` otherwise."""
@@ -132,12 +125,15 @@ class TokenRepeat:
 
 
 @lru_cache(maxsize=16)
-def _forbidden(task: TokenRepeat, avoid: Sequences | None) -> list[Tensor]:
-    """The sorted numbers of the sequences to avoid, per model."""
-    if avoid is None:
-        return [torch.empty(0, dtype=torch.int64)]
-    task.check("avoid", avoid)
-    return [task._keys(tokens, lengths).unique() for tokens, lengths in zip(avoid.tokens, avoid.lengths, strict=True)]
+def _numbers(task: TokenRepeat, name: str, sequences: Sequences | None, models: int) -> list[Tensor]:
+    """The sorted numbers of the sequences for each of so many models."""
+    if sequences is None:
+        return [torch.empty(0, dtype=torch.int64)] * models
+    task.check(name, sequences)
+    if len(sequences.tokens) not in (1, models):
+        raise ValueError(f"{name} must hold 1 or {models} models, got {len(sequences.tokens)}")
+    keys = [task._keys(*own).unique() for own in zip(sequences.tokens, sequences.lengths, strict=True)]
+    return keys * (models // len(keys))
 
 
 def _among(keys: Tensor, ordered: Tensor) -> Tensor:

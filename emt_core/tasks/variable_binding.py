@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -18,11 +17,6 @@ from torch import Tensor
 
 from emt_core.support.checks import Index, integer
 from emt_core.tasks.sequences import Generators, each
-
-if TYPE_CHECKING:
-    Triple = tuple[int, int, int]
-else:
-    Triple = Sequence
 
 #: The four tasks of the paper's table; all have S = D = 8, and the first is repeat copy.
 PAPER_TRIPLES = (
@@ -51,7 +45,7 @@ class VariableBinding:
         ValueError: a triple that breaks one of these rules; the message says which.
     """
 
-    triple: Triple  # stored as a tuple of three ints; what is wrong with one is for __post_init__ to say
+    triple: Sequence  # stored as a tuple of three ints; what is wrong with one is for __post_init__ to say
     history: Index
     dim: Index
 
@@ -76,8 +70,7 @@ class VariableBinding:
             if g >= dim - k:
                 raise ValueError(f"{names[1]}: digit {k} in base {dim} must be below dim − {k} = {dim - k}, got {g}")
         # numpy integers and lists are stored as what they mean, so that equal tasks compare and hash equal
-        for name, value in (("history", history), ("dim", dim), ("triple", (choice, permutation, signs))):
-            object.__setattr__(self, name, value)
+        vars(self).update(history=history, dim=dim, triple=(choice, permutation, signs))
 
     @cached_property
     def sources(self) -> tuple[tuple[int, int], ...]:
@@ -91,9 +84,8 @@ class VariableBinding:
     @property
     def operator(self) -> Float[Tensor, "D SD"]:
         """F, shape (D, S·D), float64, oldest block first."""
-        F = torch.zeros(self.dim, self.history * self.dim, dtype=torch.float64)
-        for k, (p, sign) in enumerate(self.sources):
-            F[k, p] = sign
+        F, (entry, sign) = torch.zeros(self.dim, self.history * self.dim).double(), torch.tensor(self.sources).T
+        F[torch.arange(self.dim), entry] = sign.double()
         return F
 
     @classmethod
@@ -127,11 +119,10 @@ class VariableBinding:
     def random(cls, history: Index, dim: Index, generator: torch.Generator) -> VariableBinding:
         """A task drawn uniformly from all :meth:`count` of them."""
         history, dim = integer("history", history, 1), integer("dim", dim, 1)
-        place = torch.randperm(history * dim, generator=generator, device=generator.device)[:dim].tolist()
-        signs = torch.randint(2, (dim,), generator=generator, device=generator.device).tolist()
-        F = torch.zeros(dim, history * dim, dtype=torch.float64)
-        for k, (p, s) in enumerate(zip(place, signs, strict=True)):
-            F[k, p] = 1 - 2 * s
+        place = torch.randperm(history * dim, generator=generator, device=generator.device)[:dim]
+        signs = torch.randint(2, (dim,), generator=generator, device=generator.device)
+        F = torch.zeros(dim, history * dim, dtype=torch.float64, device=generator.device)
+        F[torch.arange(dim), place] = 1.0 - 2 * signs.double()
         return cls.from_operator(F)
 
     @staticmethod

@@ -3,6 +3,7 @@
 import json
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,6 @@ from safetensors.torch import load_file, save_file
 
 from emt_core.networks import CELLS, Elman, TokenNetwork, VectorNetwork, load, save
 from emt_core.networks.vectors import elman
-from emt_core.support import files
 
 each_cell = pytest.mark.parametrize("kind", CELLS.values(), ids=CELLS)
 
@@ -94,11 +94,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     save(of_kind(Elman, "vectors"), path)
     old = path.read_bytes()
 
-    def dies(tensors, temporary, metadata):
-        temporary.write_bytes(b"half of it")
+    def dies(temporary, data):
+        with temporary.open("wb") as file:
+            file.write(b"half of it")
         raise OSError("disk full")
 
-    monkeypatch.setattr(files, "save_file", dies)
+    monkeypatch.setattr(Path, "write_bytes", dies)
     with pytest.raises(OSError, match="disk full"):
         save(of_kind(Elman, "vectors", models=5), path)
     assert path.read_bytes() == old
