@@ -16,11 +16,13 @@ from emt_core.networks.cell import rows
 from emt_core.support.checks import integer
 from emt_core.tasks import Sequences
 
+Layers = Float[Tensor, "M L V n"]  #: of each token at each position
+Mean = Float[Tensor, "M n"]  #: state
+Tokens = Int[Tensor, "L B"]  #: sequences of one length
+
 
 @torch.no_grad()
-def layers(
-    model: TokenNetwork, length: int, generator: torch.Generator, sequences: int = 256
-) -> tuple[Float[Tensor, "M L V n"], Float[Tensor, "M n"]]:
+def layers(model: TokenNetwork, length: int, generator: torch.Generator, sequences: int = 256) -> tuple[Layers, Mean]:
     """The layers of all tokens at all positions of sequences of ``length``, and the mean state.
 
     Every token is put into the same ``sequences`` random sequences, so that a layer differs from its expectation only
@@ -39,48 +41,39 @@ def layers(
     return at - middle, middle[:, :, 0].mean(1)
 
 
-def sizes(layers: Float[Tensor, "M L V n"]) -> Float[Tensor, "M L"]:
+def sizes(layers: Layers) -> Float[Tensor, "M L"]:
     """Root mean square length of a layer at each position."""
     return layers.square().sum(3).mean(2).sqrt()
 
 
-def overlap(layers: Float[Tensor, "M L V n"]) -> Float[Tensor, "M L L"]:
+def overlap(layers: Layers) -> Float[Tensor, "M L L"]:
     """How far two positions use the same directions: tr(C_p C_q) / (‖C_p‖ ‖C_q‖) of the covariances over tokens. 1: the
     same directions in the same proportions; 0: orthogonal subspaces."""
     return _cosines(_squares(layers).flatten(2))
 
 
-def alignment(layers: Float[Tensor, "M L V n"]) -> Float[Tensor, "M L L"]:
+def alignment(layers: Layers) -> Float[Tensor, "M L L"]:
     """How far a token has the same direction at two positions: the cosine of the two positions' layers, all tokens
     together. 1: one direction per token, scaled; 0: unrelated."""
     return _cosines(layers.flatten(2))
 
 
 @torch.no_grad()
-def additive_share(
-    model: TokenNetwork, layers: Float[Tensor, "M L V n"], mean: Float[Tensor, "M n"], tokens: Int[Tensor, "L B"]
-) -> Float[Tensor, "M"]:
+def additive_share(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M"]:
     """Share of the states' variance that the sum of their tokens' layers explains, on the sequences ``tokens``."""
-    h = states(model, tokens)
-    left = (h - _sum(layers, mean, tokens)).square().sum((1, 2))
-    return 1 - left / (h - h.mean(1, keepdim=True)).square().sum((1, 2))
+    h, left = _left(model, layers, mean, tokens)
+    return 1 - left.square().sum((1, 2)) / (h - h.mean(1, keepdim=True)).square().sum((1, 2))
 
 
 @torch.no_grad()
-def unexplained(
-    model: TokenNetwork, layers: Float[Tensor, "M L V n"], mean: Float[Tensor, "M n"], tokens: Int[Tensor, "L B"]
-) -> Float[Tensor, "M n n"]:
+def unexplained(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M n n"]:
     """Covariance of what the sum of the layers leaves of the states."""
-    left = states(model, tokens) - _sum(layers, mean, tokens)
+    left = _left(model, layers, mean, tokens)[1]
     return left.mT @ left / tokens.shape[1]
 
 
 def peel(
-    layers: Float[Tensor, "M L V n"],
-    mean: Float[Tensor, "M n"],
-    h: Float[Tensor, "M B n"],
-    unexplained: Float[Tensor, "M n n"],
-    subtract: bool = True,
+    layers: Layers, mean: Mean, h: Float[Tensor, "M B n"], unexplained: Float[Tensor, "M n n"], subtract: bool = True
 ) -> Int[Tensor, "M L B"]:
     """The tokens that states hold, read with the layers alone: nothing is learned.
 
@@ -101,13 +94,15 @@ def peel(
     return torch.stack(found, dim=1)
 
 
-def states(model: TokenNetwork, tokens: Int[Tensor, "L B"]) -> Float[Tensor, "M B n"]:
+def states(model: TokenNetwork, tokens: Tokens) -> Float[Tensor, "M B n"]:
     """The last states of sequences of one length."""
     return model.encode(Sequences.of_one_length(tokens[None]))
 
 
-def _sum(layers: Tensor, mean: Tensor, tokens: Tensor) -> Tensor:
-    return mean[:, None] + sum(layers[:, p, row] for p, row in enumerate(tokens))
+def _left(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """The last states, and what the sum of their tokens' layers leaves of them, both (M, B, n)."""
+    h = states(model, tokens)
+    return h, h - (mean[:, None] + sum(layers[:, p, row] for p, row in enumerate(tokens)))
 
 
 def dimension(h: Float[Tensor, "M B n"]) -> Float[Tensor, "M"]:
@@ -118,7 +113,7 @@ def dimension(h: Float[Tensor, "M B n"]) -> Float[Tensor, "M"]:
 
 
 @torch.no_grad()
-def gates(model: TokenNetwork, tokens: Int[Tensor, "L B"]) -> Float[Tensor, "M L B N"]:
+def gates(model: TokenNetwork, tokens: Tokens) -> Float[Tensor, "M L B N"]:
     """The update gate z of a GRU, the share of the old state that is kept, while each token is read."""
     if not isinstance(model.cell, GRU):
         raise ValueError(f"model must have the cell 'gru', got {type(model.cell).__name__}")
@@ -130,7 +125,7 @@ def gates(model: TokenNetwork, tokens: Int[Tensor, "L B"]) -> Float[Tensor, "M L
     return torch.stack(found, dim=1)
 
 
-def _squares(layers: Float[Tensor, "M L V n"]) -> Float[Tensor, "M L n n"]:
+def _squares(layers: Layers) -> Float[Tensor, "M L n n"]:
     """The covariances over tokens, times V."""
     return torch.einsum("mpvi,mpvj->mpij", layers, layers)
 

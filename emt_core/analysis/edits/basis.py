@@ -18,6 +18,10 @@ from emt_core.networks import VectorNetwork
 from emt_core.support.checks import integer
 from emt_core.tasks import VariableBinding
 
+States = Float[Tensor, "M B N"]  #: of the hidden units, for each model and sequence
+Where = Bool[Tensor, "*#batch SD"]  #: which memories, oldest block first; for all, for each sequence (M, B), or between
+Outputs = Float[Tensor, "*#M T B D"]  #: of T steps; M = 1 serves all models
+
 
 def window(sequence: Float[Tensor, "M L B D"], history: int, step: int) -> Float[Tensor, "M B SD"]:
     """What the memories should hold after ``step`` steps of ``sequence`` (inputs, then targets): its last S vectors,
@@ -33,12 +37,10 @@ def continuation(task: VariableBinding, held: Float[Tensor, "M B SD"], horizon: 
 
 
 def write(
-    h: Float[Tensor, "M B N"],
-    memories: VariableMemories,
-    values: Float[Tensor, "*#M *#B SD"],
-    where: Bool[Tensor, "*#M *#B SD"] | None = None,
-) -> Float[Tensor, "M B N"]:
-    """The states with contents ``values`` in the memories chosen by ``where`` (all if not given): h + Ψ (values − Ψ*h).
+    h: States, memories: VariableMemories, values: Float[Tensor, "*#batch SD"], where: Where | None = None
+) -> States:
+    """The states (M, B, N) with contents ``values`` in the memories chosen by ``where`` (all if not given), both up to
+    (M, B, S·D): h + Ψ (values − Ψ*h).
 
     What lies outside these memories is left as it is. Columns that the basis lacks are not written.
     """
@@ -51,22 +53,22 @@ def write(
     return h + change @ memories.basis[:, :, : memories.size].mT.to(h.dtype)
 
 
-def flip(h: Float[Tensor, "M B N"], memories: VariableMemories, where: Bool[Tensor, "*#M *#B SD"]) -> Tensor:
+def flip(h: States, memories: VariableMemories, where: Where) -> States:
     """The states with the sign of the chosen contents turned."""
     return write(h, memories, -memories.contents(h), where)
 
 
-def erase(h: Float[Tensor, "M B N"], memories: VariableMemories, where: Bool[Tensor, "*#M *#B SD"]) -> Tensor:
+def erase(h: States, memories: VariableMemories, where: Where) -> States:
     """The states with zero in the chosen memories."""
     return write(h, memories, torch.zeros_like(memories.contents(h)), where)
 
 
-def swap(h: Float[Tensor, "M B N"], memories: VariableMemories, first: int, second: int) -> Tensor:
+def swap(h: States, memories: VariableMemories, first: int, second: int) -> States:
     """The states with the contents of two variables exchanged; variables count 1 (oldest) … S (newest).
 
     Both must have a column in the basis for the same entries: there is nowhere to put what has none.
     """
-    history = len({k for kind, k, _ in memories.labels if kind == "memory"})
+    history = max(k for kind, k, _ in memories.labels if kind == "memory")
     for name, k in (("first", first), ("second", second)):
         if integer(name, k, 1) > history:
             raise ValueError(f"{name} must be a variable from 1 to {history}, got {k}")
@@ -80,10 +82,7 @@ def swap(h: Float[Tensor, "M B N"], memories: VariableMemories, first: int, seco
 
 
 def transplant(
-    h: Float[Tensor, "M B N"],
-    source: VariableMemories,
-    target: VariableMemories,
-    scale: Float[Tensor, "M SD"] | Float[Tensor, "SD"] | float | int = 1.0,
+    h: States, source: VariableMemories, target: VariableMemories, scale: Float[Tensor, "*M SD"] | float | int = 1.0
 ) -> Float[Tensor, "M B P"]:
     """States of other networks that hold in ``target`` what ``h`` holds in ``source``: Ψ_t (scale Ψ_s*h).
 
@@ -96,11 +95,8 @@ def transplant(
 
 
 def random_edit(
-    h: Float[Tensor, "M B N"],
-    edited: Float[Tensor, "M B N"],
-    generator: torch.Generator,
-    outside: VariableMemories | None = None,
-) -> Float[Tensor, "M B N"]:
+    h: States, edited: States, generator: torch.Generator, outside: VariableMemories | None = None
+) -> States:
     """A control: ``h`` moved as far as ``edited`` is from it, in a uniformly random direction.
 
     With ``outside`` the direction is orthogonal to all columns of these memories, and changes none of their contents.
@@ -116,7 +112,7 @@ def random_edit(
     return h + (direction / direction.norm(dim=-1, keepdim=True)).to(h) * size
 
 
-def future(model: VectorNetwork, h: Float[Tensor, "M B N"], horizon: int) -> Float[Tensor, "M T B D"]:
+def future(model: VectorNetwork, h: States, horizon: int) -> Float[Tensor, "M T B D"]:
     """The outputs of the T = ``horizon`` steps after the states ``h``, without input."""
     nothing = h.new_zeros(model.models, 0, h.shape[1], model.dim)
     return model.rollout(nothing, integer("horizon", horizon, 1), h)[1]
@@ -133,11 +129,7 @@ class Agreement:
     followed: Float[Tensor, "M B"]
 
 
-def agreement(
-    outputs: Float[Tensor, "M T B D"],
-    predicted: Float[Tensor, "*#M T B D"],
-    unedited: Float[Tensor, "*#M T B D"] | None = None,
-) -> Agreement:
+def agreement(outputs: Float[Tensor, "M T B D"], predicted: Outputs, unedited: Outputs | None = None) -> Agreement:
     """Compare signs over all T steps; an output of exactly zero agrees with nothing."""
     right = outputs * predicted > 0
     changed = torch.ones_like(right) if unedited is None else (predicted * unedited < 0).expand_as(right)

@@ -26,8 +26,8 @@ class Case:
     changed: Bool[Tensor, "M L B"]
 
     def to(self, device: torch.device | str) -> Case:
-        there = (s.to(device) for s in (self.original, self.corrupted, self.source))
-        return Case(*there, move(self.changed, device))
+        original, corrupted, source = (s.to(device) for s in (self.original, self.corrupted, self.source))
+        return Case(original, corrupted, source, move(self.changed, device))
 
 
 def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequence[torch.Generator]) -> Case:

@@ -32,6 +32,10 @@ RECIPE = Recipe(steps=60_000, patience=5, least=10_000)
 TOWARDS_NONE = 0.001  # loss per coordinate that a linear edit assigns to a variable
 
 
+States = Float[Tensor, "M B n"]  #: whole states, for each model and sequence
+Tokens = Int[Tensor, "M B"]  #: one of each
+
+
 @dataclass(frozen=True)
 class LinearEdit:
     """The hypothesis that variables lie in subspaces: new coordinates R h, R orthogonal, each of which belongs to one
@@ -56,9 +60,7 @@ class OnionEdit:
     offset: Float[Tensor, "M n"]
 
 
-def exchange(
-    edit: LinearEdit, h: Float[Tensor, "M B n"], source: Float[Tensor, "M B n"], variables: Bool[Tensor, "M B K"]
-) -> Float[Tensor, "M B n"]:
+def exchange(edit: LinearEdit, h: States, source: States, variables: Bool[Tensor, "M B K"]) -> States:
     """The states with the chosen variables' coordinates taken from ``source``."""
     if variables.shape[2] != edit.variables:
         raise ValueError(f"variables must have K = {edit.variables} entries on its last axis, got {variables.shape[2]}")
@@ -67,15 +69,10 @@ def exchange(
 
 
 def replace_token(
-    edit: OnionEdit,
-    h: Float[Tensor, "M B n"],
-    position: Int[Tensor, "M B"],
-    old: Int[Tensor, "M B"],
-    new: Int[Tensor, "M B"],
-    length: int | None = None,
-) -> Float[Tensor, "M B n"]:
-    """The states with token ``new`` instead of ``old`` at ``position``, counted from 0. ``length``: positions are known
-    to be below it; without it they are looked at, and a GPU is waited for."""
+    edit: OnionEdit, h: States, position: Tokens, old: Tokens, new: Tokens, length: int | None = None
+) -> States:
+    """The states (M, B, n) with token ``new`` instead of ``old`` at ``position``, counted from 0. ``length``: positions
+    are known to be below it; without it they are looked at, and a GPU is waited for."""
     if length is None:
         if position.numel() and int(position.min()) < 0:
             raise ValueError(f"position must be at least 0, got {int(position.min())}")
@@ -90,7 +87,7 @@ def magnitudes(edit: OnionEdit, length: int) -> Float[Tensor, "M L n"]:
     return torch.stack(at, dim=1)
 
 
-def edited(edit: LinearEdit | OnionEdit, model: TokenNetwork, case: Case) -> Float[Tensor, "M B n"]:
+def edited(edit: LinearEdit | OnionEdit, model: TokenNetwork, case: Case) -> States:
     """The states of the case's corrupted sequences, edited so as to write the original ones."""
     h = model.encode(case.corrupted)
     if isinstance(edit, OnionEdit):
@@ -99,7 +96,7 @@ def edited(edit: LinearEdit | OnionEdit, model: TokenNetwork, case: Case) -> Flo
 
 
 def controls(
-    model: TokenNetwork, case: Case, states: Float[Tensor, "M B n"], generator: torch.Generator
+    model: TokenNetwork, case: Case, states: States, generator: torch.Generator
 ) -> dict[str, Bool[Tensor, "M L B"]]:
     """Which of the original's tokens are written from other states than the edited ones, ``states``: "no edit", a
     "random" edit of equal norm in each state, and the "oracle", the state of the original itself."""

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from emt_core.analysis.edits.learned import OnionEdit, magnitudes
+from emt_core.analysis.edits.learned import RECIPE, OnionEdit, magnitudes
 from emt_core.networks import GRU, TokenNetwork
 from emt_core.networks.cell import rows, uniform
 from emt_core.networks.tokens import right_tokens
@@ -23,7 +23,6 @@ from emt_core.training.until_flat import Optimised, Recipe, Weights, optimise
 
 WRITING = ("gru", "gru no input")
 KINDS = ("linear", "mlp", "onion", *WRITING)
-RECIPE = Recipe(steps=60_000, patience=5, least=10_000)
 
 
 @dataclass(frozen=True)
