@@ -193,10 +193,8 @@ def simulate(
     def flow(t: float, state: np.ndarray) -> np.ndarray:
         f, h, d = parts(torch.from_numpy(state).view(batch, -1))
         rates = [(system.drive_f(h) - f) / system.T_f]
-        if system.T_h:
-            rates.append((system.drive_h(f, d) - h) / system.T_h)
-        if system.T_d:
-            rates.append((system.sigma_f(f) - d) / system.T_d)
+        rates += [(system.drive_h(f, d) - h) / system.T_h] if system.T_h else []
+        rates += [(system.sigma_f(f) - d) / system.T_d] if system.T_d else []
         bar.update(max(0.0, t - start - bar.n))
         return torch.cat(rates, dim=-1).view(-1).numpy()
 
@@ -278,9 +276,7 @@ def from_rnn(W_hh: Float[Tensor, "M N N"], memories: Float[Tensor, "M N K"]) -> 
     """The interaction with which ``memories`` Ψ are stored in the recurrent weights of an Elman network.
 
     With Φ = Ψ† W_hh Ψ it is Φ_G = (ΨᵀΨ)⁻¹ Φᵀ − I, the inverse of W_hh = Ψ (I + Φ_Gᵀ) Ψᵀ. In float64.
-
-    Raises:
-        ValueError: the columns of ``memories`` are not independent.
+    Memories whose columns are not independent raise ValueError.
     """
     for name, given in (("W_hh", W_hh), ("memories", memories)):
         if not given.isfinite().all():

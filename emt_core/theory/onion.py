@@ -159,14 +159,14 @@ def layer_bound(onion: Onion, dtype: torch.dtype) -> dict[str, int]:
     """
     t, info = significand(dtype), torch.finfo(dtype)
     e, gamma, smallest = onion.embedding.double(), onion.gamma, info.smallest_normal * info.eps
-    largest, near, near_entry = float(e.abs().max()), *(float(torch.pdist(e, p).min()) for p in (2, math.inf))
+    E, delta, delta_inf = float(e.abs().max()), *(float(torch.pdist(e, p).min()) for p in (2, math.inf))
     exact = gamma <= exact_gamma_bound(e) * (1 + 4e-16)
 
     def half(x: float) -> float:
         return max(2.0 ** (math.floor(math.log2(x)) - t), smallest / 2) if x > 0 else 0.0
 
     def writing(n: int) -> float:
-        layers = [largest * gamma**p for p in range(n)]
+        layers = [E * gamma**p for p in range(n)]
         off = sum(map(half, layers))
         return off + (n - 1) * half((sum(layers) + off) * (1 + 2.0**-t) ** n)
 
@@ -174,11 +174,9 @@ def layer_bound(onion: Onion, dtype: torch.dtype) -> dict[str, int]:
         return next(n for n in itertools.count() if not holds(n + 1))
 
     return {
-        "sure": longest(lambda n: exact and e.shape[1] ** 0.5 * writing(n) < gamma ** (n - 1) * near / 2),
-        "significand": longest(
-            lambda n: gamma ** (n - 1) * near_entry > 2 * half(largest * (1 - gamma**n) / (1 - gamma))
-        ),
-        "exponent": longest(lambda n: gamma ** (n - 1) * largest > smallest / 2),
+        "sure": longest(lambda n: exact and e.shape[1] ** 0.5 * writing(n) < gamma ** (n - 1) * delta / 2),
+        "significand": longest(lambda n: gamma ** (n - 1) * delta_inf > 2 * half(E * (1 - gamma**n) / (1 - gamma))),
+        "exponent": longest(lambda n: gamma ** (n - 1) * E > smallest / 2),
         "counting": math.floor(info.bits * e.shape[1] / math.log2(len(e)) + 1e-9),
     }
 
