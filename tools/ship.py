@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from emt_core.experiments.__main__ import COMMANDS
-from emt_core.experiments.provenance import as_csv, summary
+from emt_core.experiments.provenance import as_csv, made_by
 from emt_core.experiments.table import Line, Table, weights_file
 from emt_core.experiments.token_repeat import Edit, Learned, Probe, Repeater
 from emt_core.experiments.variable_binding import CONDITIONS, FULL_SIZE, Model, film_file, full_size, small
@@ -55,6 +55,13 @@ def ship(folder: str | Path, out: str | Path = "book/data", *, experiment: str =
     shipment = _Shipment(table, Path(out), about | summary(list(table.rows.values())), [])
     write(shipment, experiment)
     return shipment.files
+
+
+def summary(rows: Sequence[dict]) -> dict[str, str]:
+    """What :func:`made_by` says in all these rows, in three lines."""
+    found = {name: "/".join(sorted({str(row[name]) for row in rows})) for name in made_by("cpu")}
+    lines = {"hardware": ("device", "cpu"), "versions": ("python", "torch", "numpy")}
+    return {"commit": found["commit"]} | {k: ", ".join(f"{n} {found[n]}" for n in v) for k, v in lines.items()}
 
 
 @dataclass(frozen=True)

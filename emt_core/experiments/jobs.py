@@ -24,7 +24,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -115,16 +114,13 @@ def exclusive(out: Path) -> Iterator[None]:
         FolderInUse: another process has it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock = FileLock(out / ".lock").acquire(timeout=0)
     except Timeout:
         raise FolderInUse(f"another run is at work in {out}: wait for it, or choose another folder") from None
-    try:
+    with lock:
         (out / "stop").unlink(missing_ok=True)
         yield
-    finally:
-        lock.release()
 
 
 def results(out: Path) -> dict[str, list[dict]]:
@@ -196,15 +192,12 @@ def run(
         except BrokenExecutor:
             return
         except Exception as error:
-            result = Failure.of(error)
+            result = f"{type(error).__name__}: {error}"
         if result is None and stop.exists():
             return
         del todo[job.key]
-        if result is None:
-            outcome.failed[job.key] = "it returned None, as if it had been stopped"
-        elif isinstance(result, Failure):
-            log.warning("job %s failed:\n%s", job.key, result.traceback)
-            outcome.failed[job.key] = result.message
+        if result is None or isinstance(result, str):
+            outcome.failed[job.key] = result or "it returned None, as if it had been stopped"
         else:
             outcome.rows[job.key] = result
             if finished is not None:
@@ -298,17 +291,6 @@ class _Stop(threading.Event):
         return super().is_set() or _leaving.is_set() or self.file.exists()
 
 
-class Failure(NamedTuple):
-    """An exception as text: some exceptions cannot be pickled, and would break the pool instead of being reported."""
-
-    message: str
-    traceback: str
-
-    @classmethod
-    def of(cls, error: BaseException) -> Failure:
-        return cls(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
-
-
 def prepare_worker() -> None:
     """Initializer for a pool's processes: a job is for one core; Ctrl-C is left to the parent, whom they do not
     outlive; after SIGTERM, which a pool that breaks sends to those that are well, they write their checkpoint."""
@@ -331,8 +313,9 @@ def prepare_worker() -> None:
         threading.Thread(target=outlive_nobody, args=(parent,), daemon=True).start()
 
 
-def work(job: Job, out: Path) -> list[dict] | Failure | None:
-    """Do one job, in whatever process or thread this is."""
+def work(job: Job, out: Path) -> list[dict] | str | None:
+    """Do one job, in whatever process or thread this is. An exception is logged and comes back as text: some cannot be
+    pickled, and would break the pool instead of being reported."""
     stop, clock, now = _Stop(out / "stop"), out / "work" / f"{job.key}.seconds", time.monotonic()
     _busy.set()
     try:
@@ -350,7 +333,8 @@ def work(job: Job, out: Path) -> list[dict] | Failure | None:
             with suppress(OSError):  # for a column alone
                 write_text(f"{time.monotonic() - began}\n", clock)
     except Exception as error:
-        return Failure.of(error)
+        log.warning("job %s failed", job.key, exc_info=True)
+        return f"{type(error).__name__}: {error}"
     finally:
         _busy.clear()
         if _leaving.is_set():

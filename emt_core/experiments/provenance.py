@@ -44,13 +44,6 @@ def made_by(device: str) -> dict[str, str]:
     }
 
 
-def summary(rows: Sequence[dict]) -> dict[str, str]:
-    """What :func:`made_by` says in all these rows, in three lines."""
-    found = {name: "/".join(sorted({str(row[name]) for row in rows})) for name in made_by("cpu")}
-    lines = {"hardware": ("device", "cpu"), "versions": ("python", "torch", "numpy")}
-    return {"commit": found["commit"]} | {k: ", ".join(f"{n} {found[n]}" for n in v) for k, v in lines.items()}
-
-
 def as_csv(rows: Sequence[dict]) -> str:
     """Floats as ``repr`` has them, which reads back to the same bits; empty where there is nothing."""
 

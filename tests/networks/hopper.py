@@ -26,11 +26,11 @@ def compiled(kernel: Any, parameters: dict[str, Any]) -> dict[str, int]:
 
     constants = {k: v for k, v in parameters.items() if k in kernel.arg_names}
     options = {k: v for k, v in parameters.items() if k not in kernel.arg_names}
-    kinds = {"finite_ptr": "*i1"} | dict.fromkeys(("S", "T", "rows", "P", "h_model", "x_model", "y_model"), "i32")
+    kinds = dict.fromkeys(("S", "T", "rows", "h_model", "x_model", "y_model"), "i32")
     kinds |= dict.fromkeys(constants, "constexpr")
     signature = {name: kinds.get(name, "*fp32" if name.endswith("_ptr") else "fp32") for name in kernel.arg_names}
     # a launch would see by itself that these are multiples of 16, at the usual sizes
-    even = [i for i, name in enumerate(signature) if name == "P" or name.endswith(("_ptr", "_model"))]
+    even = [i for i, name in enumerate(signature) if name.endswith(("_ptr", "_model"))]
     attributes = {(i,): [["tt.divisibility", 16]] for i in even}
     source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)

@@ -39,27 +39,12 @@ SHAPES = [
     (1, 2, 3, 17, 128, 33),
 ]
 TILED = SHAPES[7]  # a batch of 67: five tiles of 16, or two of 64 where there are models enough
-HYPER = {"lr": [1e-3, 1e-2, 0.1, 1e-3, 1e-3], "l2": [0.0, 1e-2, 1e-4, 0.1, 0.0]}  # of the models that Adam trains
 RUN = dict(task=VariableBinding.repeat_copy(2, 2), hidden=5, seeds=[0, 1], steps=4, batch=3, horizons=(3,), every=1)
 RUN |= dict(test_horizon=1, progress=False)
-STEPS, LOST = 5, (3, 4)  # from step 3 on, the loss of the one and the gradient of the other is not finite
 
 
 def problem32(*shape):
     return problem(*shape, torch.float32)
-
-
-def updates(size: int):
-    """Weights (G, P), and each step's gradients and losses: some gradients above the clipping norm 1, some below."""
-    g = torch.Generator().manual_seed(7)
-    models = len(HYPER["lr"])
-    scale = torch.tensor([3.0, 0.01, 1.0, 1.0, 1.0])[:, None] / size**0.5
-    weights = torch.randn(models, size, generator=g)
-    grads = scale * torch.randn(STEPS, models, size, generator=g)
-    losses = torch.rand(STEPS, models, generator=g)
-    losses[2:, 3] = torch.nan
-    grads[2:, 4, size // 2] = torch.inf
-    return weights, grads, losses
 
 
 def compute(path: str) -> None:
@@ -93,14 +78,6 @@ def compute(path: str) -> None:
     workspace = NaNWorkspace()
     triton_elman.loss_and_grad(*one, x.view(1, 1, -1, 1), torch.ones(1, 1, len(x), 1), workspace)
     out |= {"tanh.x": x, "tanh.y": workspace.numbers[: len(x)].clone()}
-
-    for size in (37, triton_elman.ADAM["BLOCK"] + 5):
-        weights, grads, losses = updates(size)
-        moments = torch.zeros_like(weights), torch.zeros_like(weights)
-        hyper = [torch.tensor(HYPER[n])[:, None] for n in ("lr", "l2")]
-        for step in range(STEPS):
-            finite = triton_elman.clip_and_adam(weights, *moments, grads[step], losses[step], *hyper, 1.0, step + 1)
-            out |= {f"adam-{size}-{step}.weights": weights.clone(), f"adam-{size}-{step}.finite": finite}
 
     # as training calls it
     train.fastest = lambda *_: triton_elman
@@ -170,35 +147,11 @@ def test_tanh_is_good_to_the_last_places(interpreted):
     assert ((y - want).abs() <= 3 * unit).all()
 
 
-@pytest.mark.parametrize("size", [37, 4101])
-def test_clip_and_adam_are_torch_s(interpreted, size):
-    weights, grads, losses = updates(size)
-    for m, (lr, l2) in enumerate(zip(HYPER["lr"], HYPER["l2"], strict=True)):
-        free = weights[m].double().requires_grad_()
-        adam = torch.optim.Adam([free], lr=lr, weight_decay=l2)
-        for step in range(STEPS):
-            finite = bool(losses[step, m].isfinite() and grads[step, m].isfinite().all())
-            if finite:
-                free.grad = grads[step, m].double()
-                torch.nn.utils.clip_grad_norm_([free], 1.0)
-                adam.step()
-            else:
-                assert m in LOST and step >= 2
-            assert interpreted[f"adam-{size}-{step}.finite"][m] == finite
-            # a step is at most about lr long; twenty roundings go into it, and one of the weights after it
-            torch.testing.assert_close(
-                interpreted[f"adam-{size}-{step}.weights"][m].double(), free.detach(), rtol=1e-6, atol=1e-5 * lr
-            )
-    for m in LOST:  # untouched to the bit from step 3 on
-        last, before = (interpreted[f"adam-{size}-{step}.weights"][m] for step in (STEPS - 1, 1))
-        assert same_bits(last, before)
-
-
 @pytest.mark.parametrize("models", [132, 60, 20])
 @pytest.mark.parametrize("hidden", [64, 128])
 def test_compiled_for_hopper_nothing_is_spilled(triton_elman, hidden, models):
     used = hopper.resources(triton_elman, hidden, 8, 64, models)
-    assert set(used) == {"forward", "readout", "backward", "grad_hh", "grad_uh", "grad_r", "clip_and_adam"}
+    assert set(used) == {"forward", "readout", "backward", "grad_hh", "grad_uh", "grad_r"}
     for name, kernel in used.items():
         assert (kernel["stored"], kernel["loaded"]) == (0, 0), f"{name}: {kernel}"
         assert 0 < kernel["registers"] <= 255
@@ -240,22 +193,6 @@ def test_what_the_kernels_cannot_do_is_named(triton_elman):
         matrices = [getattr(large, name) for name in WEIGHTS]
         with pytest.raises(ValueError, match=rf"^W_uh must have N ≤ 128 and D ≤ 64 .* got \(1, {hidden}, {dim}\)"):
             triton_elman.loss_and_grad(*matrices, torch.zeros(1, 1, 1, dim), torch.zeros(1, 1, 1, dim))
-
-
-def test_what_clip_and_adam_cannot_do_is_named(triton_elman, monkeypatch):
-    table, row, column = torch.ones(2, 3), torch.ones(2), torch.ones(2, 1)
-    good = [table, table, table, table, row, column, column, 1.0, 1]
-    with pytest.raises(ValueError, match=r"weights must be .* on a CUDA device"):
-        triton_elman.clip_and_adam(*good)
-    monkeypatch.setattr(triton_elman.triton, "JITFunction", ())  # as if interpreted: past the question for the device
-    for name, place, wrong in [
-        ("moment1", 1, torch.ones(3, 2).T),
-        ("gradient", 3, torch.ones(2, 4)),
-        ("lr", 5, torch.ones(3, 1)),
-        ("l2", 6, torch.ones(2, 1, dtype=torch.float64)),
-    ]:
-        with pytest.raises(SHAPE_ERRORS, match=name):
-            triton_elman.clip_and_adam(*good[:place], wrong, *good[place + 1 :])
 
 
 def test_training_with_the_kernels_is_training(interpreted):

@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import Any, no_type_check
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
-from emt_core.networks.kernels.adam import BETA1, BETA2, EPSILON, Column, Each, Rows
+from emt_core.networks.kernels.adam import clip_and_adam
 from emt_core.networks.kernels.shapes import Inputs, LossAndGrad, Recurrent, Targets, WayIn, WayOut, Workspace, check
+
+__all__ = ["MAX_DIM", "MAX_HIDDEN", "Workspace", "clip_and_adam", "loss_and_grad"]
 
 try:
     import triton
@@ -27,7 +28,6 @@ except ImportError as missing:
 MAX_HIDDEN, MAX_DIM = 128, 64  # tf32x3 keeps W_hh in two parts, 2 · 64 KB, of the 227 KB of shared memory
 PROCESSORS = 132  # multiprocessors of an H200
 FUSED = {"enable_fp_fusion": True}  # a·b + c in one instruction: Triton's default up to 3.9, not after
-ADAM = {"BLOCK": 4096, "num_warps": 8, **FUSED}
 
 # The kernels. Sizes are called as everywhere; NP and DP are the padded ones, BT is a tile of the batch. no_type_check
 # keeps the tests' jaxtyping hook from wrapping what Triton compiles from its source.
@@ -149,35 +149,6 @@ def _outer_sum(
     _store(out_ptr + m * X * Y, total, i, j, X, Y, Y, 1)
 
 
-@triton.jit
-@no_type_check
-def _clip_and_adam(
-    weights_ptr, grad_ptr, moment1_ptr, moment2_ptr, loss_ptr, lr_ptr, l2_ptr, finite_ptr, P,
-    clip, rest1, beta2, rest2, eps, correction1, correction2, BLOCK: tl.constexpr):  # fmt: skip
-    """The update of one model; rest is 1 − β. Grid (G,)."""
-    g = tl.program_id(0).to(tl.int64)
-    place, squares = tl.arange(0, BLOCK), tl.zeros((BLOCK,), tl.float32)
-    for start in range(0, P, BLOCK):
-        grad = tl.load(grad_ptr + g * P + start + place, start + place < P, 0.0)
-        squares += grad * grad
-    norm = tl.sqrt(tl.sum(squares))
-    finite = (tl.abs(tl.load(loss_ptr + g)) < float("inf")) & (norm < float("inf"))  # NaN is not below anything
-    tl.store(finite_ptr + g, finite)
-    factor = tl.minimum(clip / (norm + 1e-6), 1.0)
-    lr, l2 = tl.load(lr_ptr + g) / correction1, tl.load(l2_ptr + g)
-    for start in range(0, tl.where(finite, P, 0), BLOCK):  # all of the model or nothing
-        at, inside = g * P + start + place, start + place < P
-        weights = tl.load(weights_ptr + at, inside, 0.0)
-        moment1 = tl.load(moment1_ptr + at, inside, 0.0)
-        moment2 = tl.load(moment2_ptr + at, inside, 0.0)
-        grad = tl.load(grad_ptr + at, inside, 0.0) * factor + l2 * weights
-        moment1 += rest1 * (grad - moment1)
-        moment2 = beta2 * moment2 + rest2 * grad * grad
-        tl.store(moment1_ptr + at, moment1, inside)
-        tl.store(moment2_ptr + at, moment2, inside)
-        tl.store(weights_ptr + at, weights - lr * (moment1 / (tl.sqrt(moment2) / correction2 + eps)), inside)
-
-
 def _padded(size: int) -> int:
     return max(16, triton.next_power_of_2(size))
 
@@ -202,7 +173,6 @@ def _plan(hidden: int, dim: int, batch: int, models: int) -> dict[str, tuple[Any
         "grad_hh": outer(hidden, hidden),
         "grad_uh": outer(hidden, dim),
         "grad_r": outer(dim, hidden),
-        "clip_and_adam": (_clip_and_adam, ADAM),
     }
 
 
@@ -219,7 +189,11 @@ def loss_and_grad(
         limits = f"N ≤ {MAX_HIDDEN} and D ≤ {MAX_DIM} for the Triton kernels (elman_batched has no limit)"
         raise ValueError(f"W_uh must have {limits}, got {(M, N, D)}")
     given = {"W_hh": W_hh, "W_uh": W_uh, "W_r": W_r, "inputs": inputs, "targets": targets}
-    _check_tensors(W_hh.device, given)
+    interpreted = not isinstance(_forward, triton.JITFunction)  # TRITON_INTERPRET=1 runs the kernels on the CPU
+    for name, x in given.items():
+        if x.dtype != torch.float32 or x.device != W_hh.device or not (x.is_cuda or interpreted):
+            where = W_hh.device if W_hh.is_cuda or interpreted else "a CUDA device"
+            raise ValueError(f"{name} must be torch.float32 on {where}, got {x.dtype} on {x.device}")
     W_hh, W_uh, W_r, inputs, targets = (x.contiguous() for x in given.values())
     h, delta = (workspace or Workspace()).get(2 * M * (S + T) * B * N, W_hh).view(2, M, S + T, B, N)
     error = torch.empty_like(targets)
@@ -247,32 +221,3 @@ def loss_and_grad(
         grad_r = outer_sum("grad_r", error, h[:, S:])
         loss, accuracy = (sums.sum(2) / (T * B * D)).unbind(1)
     return loss, accuracy, (grad_uh, grad_hh, grad_r)
-
-
-@torch.no_grad()
-def clip_and_adam(
-    weights: Rows, moment1: Rows, moment2: Rows, gradient: Rows, loss: Each, lr: Column, l2: Column, clip: float, n: int
-) -> Bool[Tensor, "M"]:
-    """Same contract as :func:`emt_core.networks.kernels.adam.clip_and_adam`, in one launch."""
-    rows = {"weights": weights, "gradient": gradient, "moment1": moment1, "moment2": moment2}
-    columns = {"loss": loss, "lr": lr, "l2": l2}
-    _check_tensors(weights.device, rows | columns)
-    for name, x in (rows | columns).items():
-        size = weights.numel() if name in rows else len(weights)
-        if x.numel() != size or not x.is_contiguous():
-            got = f"{tuple(x.shape)}, strides {x.stride()}"
-            raise ValueError(f"{name} must be contiguous, of {size} numbers, got {got}")
-    updated = torch.empty_like(loss, dtype=torch.bool)
-    corrections = 1 - BETA1**n, (1 - BETA2**n) ** 0.5
-    numbers = float(clip), 1 - BETA1, BETA2, 1 - BETA2, EPSILON, *corrections
-    with torch.cuda.device_of(weights):
-        _clip_and_adam[(len(weights),)](*rows.values(), *columns.values(), updated, weights.shape[1], *numbers, **ADAM)
-    return updated
-
-
-def _check_tensors(device: torch.device, tensors: dict[str, Tensor]) -> None:
-    interpreted = not isinstance(_forward, triton.JITFunction)  # TRITON_INTERPRET=1 runs the kernels on the CPU
-    for name, x in tensors.items():
-        if x.dtype != torch.float32 or x.device != device or not (x.is_cuda or interpreted):
-            where = device if device.type == "cuda" or interpreted else "a CUDA device"
-            raise ValueError(f"{name} must be torch.float32 on {where}, got {x.dtype} on {x.device}")
