@@ -14,7 +14,3 @@ __all__ = [
     "Swept", "circuits", "emergence", "failures", "fixed_sequences", "onion_gru", "onion_interventions", "onion_probes",
     "repeat_copy", "sweep", "table1",
 ]  # fmt: skip
-SWEEPS = (
-    "table1", "circuits", "failures", "repeat_copy", "emergence", "onion_gru", "onion_interventions", "onion_probes",
-    "fixed_sequences",
-)  # fmt: skip

@@ -24,7 +24,8 @@ from emt_core.tasks import PAPER_TRIPLES
 
 PROGRAM = "python -m emt_core.experiments"
 COMMANDS = "commands"  # the file that says what was run in a folder; what is shipped of it says so too
-EXPERIMENTS = {name.replace("_", "-"): getattr(experiments, name) for name in experiments.SWEEPS}
+NAMES = [name for name in experiments.__all__ if name not in ("Swept", "sweep")]
+EXPERIMENTS = {name.replace("_", "-"): getattr(experiments, name) for name in NAMES}
 
 
 def reader(expected: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -6,7 +6,6 @@ full disk - running it again goes on from there. Inside ``out``::
 
     rows/<key>.json        the rows of a finished job: {"key": …, "rows": [{…}, …]}
     work/<key>.checkpoint  what an unfinished job needs to go on; the job writes it and may leave it there
-    work/<key>.seconds     spent on the job, by all workers that were at it and were not killed
     .lock                  locked by the process that runs the jobs; others are refused
     stop                   while it exists, jobs write their checkpoint and end
     *.damaged              what could not be read, set aside
@@ -51,13 +50,11 @@ class FolderInUse(RuntimeError):
 
 
 class Place(NamedTuple):
-    """What a job is given besides its arguments. Once ``stop`` is set, it should write its checkpoint and return None.
-    ``began`` is when it began by :func:`time.monotonic`, as if all that was spent on it had been spent at once."""
+    """What a job is given besides its arguments. Once ``stop`` is set, it writes its checkpoint and returns None."""
 
     folder: Path
     checkpoint: Path
     stop: threading.Event
-    began: float
 
 
 @dataclass(frozen=True)
@@ -206,9 +203,16 @@ def run(
     def go(pool: Executor) -> None:
         """Once through what is to do."""
         futures: dict[Future, Job] = {}
-        with suppress(BrokenExecutor), _ctrl_c_blocked():
+        # Ctrl-C goes to all processes of a terminal: those that start here are never to get it (but on Windows)
+        mask = getattr(signal, "pthread_sigmask", lambda *_: None)
+        mask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             for job in todo.values():
                 futures[pool.submit(work, job, out)] = job
+        except BrokenExecutor:
+            pass
+        finally:
+            mask(signal.SIG_UNBLOCK, {signal.SIGINT})
         looked = time.monotonic()
         try:
             while futures:
@@ -261,20 +265,6 @@ def _processes(workers: int | None) -> Iterator[Executor]:
         pool.shutdown(wait=not isinstance(sys.exc_info()[1], KeyboardInterrupt), cancel_futures=True)
 
 
-@contextmanager
-def _ctrl_c_blocked() -> Iterator[None]:
-    """Processes started in here never get Ctrl-C, which goes to all processes of a terminal: not even while they
-    are starting and have not yet been able to ignore it."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 # --- in a worker ------------------------------------------------------------------------------------------------------
 
 _busy, _leaving = threading.Event(), threading.Event()  # this process is at a job; it was told to end
@@ -316,22 +306,17 @@ def prepare_worker() -> None:
 def work(job: Job, out: Path) -> list[dict] | str | None:
     """Do one job, in whatever process or thread this is. An exception is logged and comes back as text: some cannot be
     pickled, and would break the pool instead of being reported."""
-    stop, clock, now = _Stop(out / "stop"), out / "work" / f"{job.key}.seconds", time.monotonic()
+    stop, checkpoint = _Stop(out / "stop"), job.checkpoint(out)
     _busy.set()
     try:
         if stop.is_set():
             return None
-        began = now - (float(clock.read_text(encoding="utf8")) if clock.exists() else 0)
-        try:
-            if job.longer and not job.checkpoint(out).exists():
-                _begin_where_a_shorter_one_ended(job.key, job.checkpoint(out))
-            rows = job.function(Place(out, job.checkpoint(out), stop, began), *job.arguments)
-            if rows is not None:
-                write_text(json.dumps({"key": job.key, "rows": rows}, indent=1), out / "rows" / f"{job.key}.json")
-            return rows
-        finally:
-            with suppress(OSError):  # for a column alone
-                write_text(f"{time.monotonic() - began}\n", clock)
+        if job.longer and not checkpoint.exists():
+            _begin_where_a_shorter_one_ended(job.key, checkpoint)
+        rows = job.function(Place(out, checkpoint, stop), *job.arguments)
+        if rows is not None:
+            write_text(json.dumps({"key": job.key, "rows": rows}, indent=1), out / "rows" / f"{job.key}.json")
+        return rows
     except Exception as error:
         log.warning("job %s failed", job.key, exc_info=True)
         return f"{type(error).__name__}: {error}"

@@ -180,7 +180,9 @@ def _cluster(scheduler: str) -> Iterator[Executor]:
 def _measured(
     place: jobs.Place, measure: Callable, lines: tuple[Line, ...], device: str, arguments: tuple
 ) -> list[dict] | None:
-    """One job: whole rows of some lines. A damaged checkpoint is set aside; one of other settings is an error."""
+    """One job: whole rows of some lines, with the seconds since it last began. A damaged checkpoint is set aside; one
+    of other settings is an error."""
+    began = time.monotonic()
     if place.checkpoint.exists():
         place.checkpoint.open("rb").close()  # what may not be read is no damage: OSError with the path
         try:
@@ -192,7 +194,7 @@ def _measured(
         found = measure(place, lines, device, *arguments)
     if found is None:
         return None
-    last = {"seconds": (time.monotonic() - place.began) / len(lines)} | made_by(device)
+    last = {"seconds": (time.monotonic() - began) / len(lines)} | made_by(device)
     return [line.columns() | row | last | {"key": line.key} for line, row in zip(lines, found, strict=True)]
 
 

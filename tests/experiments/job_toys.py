@@ -24,14 +24,14 @@ def calls(folder: Path) -> list[int]:
 
 def count(place: Place, goal: int, pause: float = 0.01) -> list[dict] | None:
     """Count to ``goal`` with a checkpoint at each number."""
-    n = done(place.checkpoint)
+    n = began = done(place.checkpoint)
     while n < goal:
         if place.stop.is_set():
             return None
         time.sleep(pause)
         n += 1
         write_text(str(n), place.checkpoint)
-    return [{"counted": n, "seconds": time.monotonic() - place.began}]
+    return [{"counted": n, "began": began}]
 
 
 def done(checkpoint: Path) -> int:
