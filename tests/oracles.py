@@ -82,6 +82,12 @@ def generators(*seeds: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
+def as_tuples(sequences, model: int = 0) -> list[tuple[int, ...]]:
+    """The sequences of one model, as Python holds them."""
+    columns = sequences.tokens[model].T.tolist()
+    return [tuple(column[:n]) for column, n in zip(columns, sequences.lengths[model].tolist(), strict=True)]
+
+
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Equality of shape, dtype and every bit; NaN equals NaN."""
     return a.shape == b.shape and a.dtype == b.dtype and _bytes(a) == _bytes(b)

@@ -32,12 +32,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from emt_core.support.checks import integer
 from emt_core.support.files import replacing, write_text
-from emt_core.support.running import ctrl_c_sets, one_thread, quiet
+from emt_core.support.running import ctrl_c_sets, quiet
 
 log = logging.getLogger(__name__)
 
@@ -297,7 +298,7 @@ def prepare_worker() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave)
-    one_thread()
+    torch.set_num_threads(1)
     logging.getLogger("emt_core.training").setLevel(logging.ERROR)  # the parent says what was interrupted
     if parent := multiprocessing.parent_process():
         threading.Thread(target=outlive_nobody, args=(parent,), daemon=True).start()

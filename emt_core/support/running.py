@@ -17,12 +17,9 @@ from tqdm.auto import tqdm
 def ctrl_c_sets(stop: threading.Event, again: bool = False) -> Iterator[None]:
     """Ctrl-C sets ``stop`` instead of raising wherever it strikes, say in the middle of a checkpoint. With ``again`` so
     does SIGTERM, and the second of them strikes as ever.
-
-    A program with a handler of its own keeps it, and threads other than the main one get no signals at all.
-    """
-    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler} | (
-        {signal.SIGTERM: signal.SIG_DFL} if again else {}
-    )
+    A program with a handler of its own keeps it, and threads other than the main one get no signals at all."""
+    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
+    usual |= {signal.SIGTERM: signal.SIG_DFL} if again else {}
     main = threading.current_thread() is threading.main_thread()
     mine = [each for each, handler in usual.items() if main and signal.getsignal(each) is handler]
 
@@ -72,12 +69,6 @@ def one_thread_per_product(alone: bool = True) -> Iterator[int]:
             _inside -= 1
             if _own.depth == 0:
                 torch.set_num_threads(threads)  # this thread's, and that of new ones
-
-
-def one_thread() -> None:
-    """For the threads of a pool within :func:`one_thread_per_product`: another computation that ended meanwhile may
-    have given new threads all cores."""
-    torch.set_num_threads(1)
 
 
 def quiet(progress: bool) -> bool:

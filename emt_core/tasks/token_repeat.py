@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from emt_core.support.checks import Index, integer
@@ -55,7 +54,7 @@ class TokenRepeat:
         first, last = (self.shortest, self.longest) if length is None else (integer("length", length, 1),) * 2
         if not self.shortest <= first <= last <= self.longest:
             raise ValueError(f"length must lie in {self.shortest} … {self.longest}, got {length}")
-        forbidden = _numbers(self, "avoid", avoid, len(generators))
+        forbidden = _numbers(self, avoid, len(generators))
         drawn = [self._draw(batch, first, last, *own) for own in zip(generators, forbidden, strict=True)]
         return Sequences(*map(torch.stack, zip(*drawn, strict=True)))
 
@@ -79,13 +78,6 @@ class TokenRepeat:
             found = found[torch.randperm(len(found), generator=generator)[:number]]
             sets.insert(0, (self._tokens(found, length), torch.full((number,), length)))
         return Sequences(*(torch.cat(parts, dim=-1)[None] for parts in zip(*sets, strict=True)))
-
-    def contains(self, sequences: Sequences, others: Sequences) -> Bool[Tensor, "M B"]:
-        """Whether each of ``sequences`` is one of ``others`` (M = 1 or as many models)."""
-        self.check("sequences", sequences)
-        keys = [self._keys(*own) for own in zip(sequences.tokens, sequences.lengths, strict=True)]
-        held = _numbers(self, "others", others, len(keys))
-        return torch.stack([_among(*own) for own in zip(keys, held, strict=True)])
 
     def check(self, name: str, sequences: Sequences) -> None:
         """Whether ``sequences`` can be of this task: ValueError names the argument ``name`` otherwise."""
@@ -125,14 +117,14 @@ class TokenRepeat:
 
 
 @lru_cache(maxsize=16)
-def _numbers(task: TokenRepeat, name: str, sequences: Sequences | None, models: int) -> list[Tensor]:
-    """The sorted numbers of the sequences for each of so many models."""
-    if sequences is None:
+def _numbers(task: TokenRepeat, avoid: Sequences | None, models: int) -> list[Tensor]:
+    """The sorted numbers of the sequences to avoid for each of so many models."""
+    if avoid is None:
         return [torch.empty(0, dtype=torch.int64)] * models
-    task.check(name, sequences)
-    if len(sequences.tokens) not in (1, models):
-        raise ValueError(f"{name} must hold 1 or {models} models, got {len(sequences.tokens)}")
-    keys = [task._keys(*own).unique() for own in zip(sequences.tokens, sequences.lengths, strict=True)]
+    task.check("avoid", avoid)
+    if len(avoid.tokens) not in (1, models):
+        raise ValueError(f"avoid must hold 1 or {models} models, got {len(avoid.tokens)}")
+    keys = [task._keys(*own).unique() for own in zip(avoid.tokens, avoid.lengths, strict=True)]
     return keys * (models // len(keys))
 
 

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +29,7 @@ from tqdm.auto import tqdm
 
 from emt_core.support.checks import integer
 from emt_core.support.files import read_safetensors, write_safetensors
-from emt_core.support.running import ctrl_c_sets, one_thread, one_thread_per_product, quiet, throttled
+from emt_core.support.running import ctrl_c_sets, one_thread_per_product, quiet, throttled
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,9 @@ def run(
 
     with one_thread_per_product(alone) as workers, ctrl_c_sets(stop), bar:
         update = throttled(bar, models * 10)
-        with ThreadPoolExecutor(min(workers, len(groups)), initializer=one_thread if alone else None) as pool:
+        # another computation that ended meanwhile may have given new threads all cores
+        single = partial(torch.set_num_threads, 1) if alone else None
+        with ThreadPoolExecutor(min(workers, len(groups)), initializer=single) as pool:
             while going() and not stop.is_set():
                 goal = min(steps, (min(group.step for group in going()) // chunk + 1) * chunk)
                 _advance(going(), goal, stop, update, pool)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tqdm.auto import tqdm
 
-from emt_core.support.running import ctrl_c_sets, one_thread, one_thread_per_product, quiet, throttled
+from emt_core.support.running import ctrl_c_sets, one_thread_per_product, quiet, throttled
 
 THREADS = 3  # as many as no computation here asks for
 
@@ -161,7 +161,7 @@ def test_one_within_another_while_a_third_ends():
 def test_threads_of_a_pool_take_one_whatever_has_ended_meanwhile():
     with one_thread_per_product() as workers:
         Computation().begin().end()  # new threads now take all cores
-        with ThreadPoolExecutor(workers, initializer=one_thread) as pool:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             assert list(pool.map(lambda _: torch.get_num_threads(), range(9))) == [1] * 9
         assert torch.get_num_threads() == 1
     assert settings() == (THREADS, THREADS)
