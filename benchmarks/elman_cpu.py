@@ -18,9 +18,10 @@ from pathlib import Path
 
 import torch
 
-from emt_core.networks import Elman, VectorNetwork
-from emt_core.networks.kernels import compiled, elman_batched, elman_native
+from emt_core.networks import Elman, VectorNetwork, vectors
+from emt_core.networks.kernels import adam, compiled, elman_native, shapes
 from emt_core.tasks import VariableBinding
+from emt_core.training.variable_binding import flat
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "elman_cpu.csv"
@@ -51,26 +52,31 @@ class TorchModel:
         return float(loss.detach())
 
 
-class KernelModel:
-    """One of emt_core's kernels, as emt_core.training.variable_binding uses it."""
+class EmtModel:
+    """As emt_core.training.variable_binding trains it: by a kernel, or by autograd if ``kernel`` is None."""
 
     def __init__(self, kernel, model: VectorNetwork, inputs: torch.Tensor, targets: torch.Tensor) -> None:
-        self.kernel, self.inputs, self.targets = kernel, inputs, targets
-        self.sizes = (model.hidden, model.dim)
-        self.flat = torch.cat([w.flatten(1) for w in (model.W_hh, model.W_uh, model.W_r)], dim=1)
+        self.kernel, self.inputs, self.targets, self.n = kernel, inputs, targets, 0
+        self.flat = flat(model.weights)
         self.moments = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
-        self.workspace = kernel.Workspace()
-        self.n = 0
+        weights = model.weights
+        parts = self.flat.split([w[0].numel() for w in weights.values()], dim=1)  # they see what Adam changes
+        views = {name: part.view_as(weights[name]) for name, part in zip(weights, parts, strict=True)}
+        self.model = model.with_weights(views)
+        self.workspace = shapes.Workspace()
 
     def step(self) -> float:
-        N, D = self.sizes
-        hh, uh, r = self.flat.split([N * N, N * D, D * N], dim=1)
-        matrices = uh.unflatten(1, (N, D)), hh.unflatten(1, (N, N)), r.unflatten(1, (D, N))
-        loss, _, (d_uh, d_hh, d_r) = self.kernel.loss_and_grad(*matrices, self.inputs, self.targets, self.workspace)
-        gradient = torch.cat([g.flatten(1) for g in (d_hh, d_uh, d_r)], dim=1)
+        if self.kernel is None:
+            loss, _, grads = vectors.loss_and_grad(self.model, self.inputs, self.targets)
+        else:
+            matrices = self.model.W_uh, self.model.W_hh, self.model.W_r
+            loss, _, found = self.kernel.loss_and_grad(*matrices, self.inputs, self.targets, self.workspace)
+            grads = dict(zip(("W_uh", "W_hh", "W_r"), found, strict=True))
+        gradient = flat({name: grads[name] for name in self.model.weights})
         self.n += 1
         rate, none = torch.full((1, 1), LR), torch.zeros(1, 1)
-        self.kernel.clip_and_adam(self.flat, *self.moments, gradient, loss, rate, none, CLIP, self.n)
+        update = (self.kernel or adam).clip_and_adam
+        update(self.flat, *self.moments, gradient, loss, rate, none, CLIP, self.n)
         return float(loss)
 
 
@@ -107,11 +113,8 @@ def main() -> None:
     ways = {
         "torch.nn.RNN + Adam, one model at a time": ([TorchModel(*p) for p in problems], False),
         "torch.nn.RNN + Adam, one thread a model": ([TorchModel(*p) for p in problems], True),
-        "kernels.elman_batched": ([KernelModel(elman_batched, *p) for p in problems], True),
-        f"kernels.elman_native ({compiled.instruction_set()})": (
-            [KernelModel(elman_native, *p) for p in problems],
-            True,
-        ),
+        "emt_core, autograd (no compiler)": ([EmtModel(None, *p) for p in problems], True),
+        f"kernels.elman_native ({compiled.instruction_set()})": ([EmtModel(elman_native, *p) for p in problems], True),
     }
     losses = {name: [m.step() for _ in range(3) for m in models] for name, (models, _) in ways.items()}
     first, *others = losses.values()

@@ -2,8 +2,8 @@
 
 The recipe is the authors' (arXiv:2310.02430 and its code): fresh random batches, mean squared error on the output
 phase, gradient norm clipped to 1, Adam with coupled weight decay, and a curriculum over output horizons that goes one
-step up whenever a batch's accuracy exceeds a threshold. Elman networks are trained by their kernels, networks of any
-other cell through autograd.
+step up whenever a batch's accuracy exceeds a threshold. Elman networks are trained by a kernel where one fits; where
+none does, and with any other cell, autograd does it.
 """
 
 from __future__ import annotations
@@ -150,12 +150,13 @@ class _Models(Group):
 
 
 def _way(network: VectorNetwork, device: str) -> tuple[Callable, Callable, Any]:
-    """How such networks get their gradients and are updated: by the kernel of tanh Elman networks, which keeps one
-    workspace a group, or by autograd."""
+    """How such networks get their gradients and are updated: by the kernel of tanh Elman networks, if there is one that
+    fits, which keeps one workspace a group, or by autograd."""
     cell = network.cell
-    if not (isinstance(cell, Elman) and cell.activation == "tanh" and cell.b is None):
+    tanh = isinstance(cell, Elman) and cell.activation == "tanh" and cell.b is None
+    kernel = fastest(device, network.hidden, network.dim) if tanh else None
+    if kernel is None:
         return loss_and_grad, adam.clip_and_adam, None
-    kernel = fastest(device, network.hidden, network.dim)
     workspace = kernel.Workspace()
 
     def by_kernel(network: VectorNetwork, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

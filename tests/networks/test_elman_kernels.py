@@ -12,7 +12,6 @@ from oracles import SHAPE_ERRORS, generators, same_bits, torch_twin
 
 from emt_core.networks import Elman, VectorNetwork, vectors
 from emt_core.networks.kernels import adam, compiled, shapes
-from emt_core.networks.kernels import elman_batched as batched
 from emt_core.networks.kernels import elman_native as native
 from emt_core.networks.kernels.elman import fastest
 
@@ -113,16 +112,6 @@ def test_reference_gradient_is_the_finite_difference():
             assert grad[place].item() == pytest.approx(((sides[0] - sides[1]) / (2 * step)).item(), abs=1e-8)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_fast_path_is_the_reference(shape, dtype):
-    arguments = problem(*shape, dtype)
-    want = truth(*arguments)
-    got = batched.loss_and_grad(*arguments, NaNWorkspace())
-    assert all(x.dtype == dtype for x in (got[0], got[1], *got[2]))
-    assert_same(got, want, dtype)
-
-
 # every remainder of a tile in rows (batch, hidden) and in vectors (hidden), and the paper's size
 NATIVE_SHAPES = [
     *SHAPES,
@@ -135,6 +124,7 @@ NATIVE_SHAPES = [
 def test_compiled_gradients_are_within_1e_5_of_float64(on_each_set, shape):
     arguments = problem(*shape, torch.float32)
     got = native.loss_and_grad(*arguments, NaNWorkspace())
+    assert all(x.dtype == torch.float32 for x in (got[0], got[1], *got[2]))
     want = truth(*(x.double() for x in arguments))
     torch.testing.assert_close(got[0].double(), want[0], rtol=1e-6, atol=1e-12)
     near_zero = 2 / arguments[-1][0].numel()  # rounding may turn the sign of an output or two
@@ -167,7 +157,7 @@ def test_compiled_models_do_not_depend_on_their_neighbours(on_each_set):
         assert all(same_bits(a, b[m : m + 1]) for a, b in zip(alone[2], together[2], strict=True))
 
 
-@pytest.mark.parametrize("kernel", [adam, batched, native], ids=["adam", "batched", "native"])
+@pytest.mark.parametrize("kernel", [adam, native], ids=["adam", "native"])
 def test_clip_and_adam_is_torchs(kernel):
     if kernel is native and native.library(compiled.instruction_set()) is None:
         pytest.skip("no compiled kernel here")
@@ -191,7 +181,7 @@ def test_clip_and_adam_is_torchs(kernel):
     torch.testing.assert_close(weights, torch.stack([t.detach() for t in twins]), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kernel", [adam, batched, native], ids=["adam", "batched", "native"])
+@pytest.mark.parametrize("kernel", [adam, native], ids=["adam", "native"])
 def test_a_model_that_is_not_finite_is_left_alone(kernel):
     if kernel is native and native.library(compiled.instruction_set()) is None:
         pytest.skip("no compiled kernel here")
@@ -210,17 +200,17 @@ def test_the_compiled_kernel_is_the_fastest_where_there_is_one(on_each_set):
     assert fastest("cpu", 7, 2) is native and fastest(torch.device("cpu"), 1000, 100) is native
 
 
-def test_without_the_compiled_kernel_torch_trains_and_says_so_once(monkeypatch, caplog):
+def test_without_the_compiled_kernel_there_is_none_and_the_log_says_so_once(monkeypatch, caplog):
     native.library.cache_clear()
     for module in (compiled, native):
         monkeypatch.setattr(module, "instruction_set", lambda: "none")
     with caplog.at_level(logging.WARNING):
-        assert fastest("cpu", 7, 2) is batched
-        assert fastest("cpu", 7, 2) is batched
+        assert fastest("cpu", 7, 2) is None
+        assert fastest("cpu", 7, 2) is None
     assert [r.message for r in caplog.records if "fast CPU kernel" in r.message] == [
         "the fast CPU kernel was not compiled for none: training uses torch, some three times slower"
     ]
-    assert fastest("cuda", 1000, 2) is batched  # larger than the Triton kernels take, or no Triton at all
+    assert fastest("cuda", 1000, 2) is None  # larger than the Triton kernels take, or no Triton at all
     with pytest.raises(RuntimeError, match="not compiled here"):
         native.loss_and_grad(*problem(1, 1, 1, 1, 1, 1, torch.float32))
 
@@ -246,10 +236,9 @@ def non_contiguous(x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("shape", SHAPES[1:4], ids=str)
-@pytest.mark.parametrize("kernel", [truth, batched.loss_and_grad], ids=["truth", "batched"])
-def test_non_contiguous_arguments_change_nothing(kernel, shape, dtype):
+def test_non_contiguous_arguments_change_nothing(shape, dtype):
     arguments = problem(*shape, dtype)
-    assert_same(kernel(*map(non_contiguous, arguments)), truth(*arguments), dtype)
+    assert_same(truth(*map(non_contiguous, arguments)), truth(*arguments), dtype)
 
 
 def test_compiled_kernel_takes_non_contiguous_arguments(on_each_set):
@@ -264,21 +253,20 @@ def test_compiled_kernel_takes_non_contiguous_arguments(on_each_set):
 
 
 @pytest.mark.parametrize("models", [1, 3])
-def test_a_workspace_serves_other_lengths_and_sizes(models):
+def test_a_workspace_serves_other_lengths_and_sizes(on_each_set, models):
     workspace = NaNWorkspace()
     for shape in [(models, 3, 9, 5, 7, 2), (models, 3, 2, 5, 7, 2), (models, 3, 14, 5, 7, 2), (models, 3, 4, 3, 5, 2)]:
-        for dtype in (torch.float64, torch.float32):
-            arguments = problem(*shape, dtype)
-            assert_same(batched.loss_and_grad(*arguments, workspace), truth(*arguments), dtype)
+        arguments = problem(*shape, torch.float32)
+        assert_same(native.loss_and_grad(*arguments, workspace), truth(*arguments), torch.float32)
 
 
-def test_what_a_workspace_held_before_does_not_change_a_bit():
+def test_what_a_workspace_held_before_does_not_change_a_bit(on_each_set):
     # training alone, in an ensemble and after a resume reuse buffers of different lengths
     arguments = problem(1, 3, 5, 5, 7, 3, torch.float32)
     used = shapes.Workspace()
-    batched.loss_and_grad(*problem(1, 3, 20, 5, 7, 3, torch.float32), used)
-    loss, accuracy, grads = batched.loss_and_grad(*arguments, used)
-    fresh = batched.loss_and_grad(*arguments)
+    native.loss_and_grad(*problem(1, 3, 20, 5, 7, 3, torch.float32), used)
+    loss, accuracy, grads = native.loss_and_grad(*arguments, used)
+    fresh = native.loss_and_grad(*arguments)
     assert same_bits(loss, fresh[0]) and same_bits(accuracy, fresh[1])
     assert all(same_bits(a, b) for a, b in zip(grads, fresh[2], strict=True))
 
@@ -328,9 +316,11 @@ def test_a_workspace_lets_go_of_the_old_memory_before_it_takes_the_new(monkeypat
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kernel", [truth, batched.loss_and_grad], ids=["truth", "batched"])
+@pytest.mark.parametrize("kernel", [truth, native.loss_and_grad], ids=["truth", "native"])
 def test_arguments_are_left_alone(kernel):
-    arguments = problem(2, 3, 4, 3, 5, 2)
+    if kernel is native.loss_and_grad and native.library(compiled.instruction_set()) is None:
+        pytest.skip("no compiled kernel here")
+    arguments = problem(2, 3, 4, 3, 5, 2, torch.float32)
     before = [x.clone() for x in arguments]
     kernel(*arguments)
     for old, new in zip(before, arguments, strict=True):
@@ -338,23 +328,20 @@ def test_arguments_are_left_alone(kernel):
         assert not new.requires_grad
 
 
-@pytest.mark.parametrize("kernel", [batched, native], ids=["batched", "native"])
-def test_wrong_arguments_are_named(kernel):
-    if kernel is native and native.library(compiled.instruction_set()) is None:
-        pytest.skip("no compiled kernel here")
+def test_wrong_arguments_are_named(on_each_set):
     *matrices, inputs, targets = problem(2, 3, 4, 3, 5, 2, torch.float32)
     with pytest.raises(ValueError, match=r"^inputs must have shape \(2, S ≥ 1, B, 2\), got \(2, 0, 3, 2\)"):
-        kernel.loss_and_grad(*matrices, inputs[:, :0], targets)
+        native.loss_and_grad(*matrices, inputs[:, :0], targets)
     with pytest.raises(ValueError, match=r"^targets must have shape \(2, T ≥ 1, 3, 2\), got \(2, 0, 3, 2\)"):
-        kernel.loss_and_grad(*matrices, inputs, targets[:, :0])
+        native.loss_and_grad(*matrices, inputs, targets[:, :0])
     with pytest.raises(SHAPE_ERRORS, match="targets"):
-        kernel.loss_and_grad(*matrices, inputs, targets[:, :, :1])  # would broadcast
+        native.loss_and_grad(*matrices, inputs, targets[:, :, :1])  # would broadcast
     with pytest.raises(SHAPE_ERRORS, match="inputs"):
-        kernel.loss_and_grad(*(w[:1] for w in matrices), inputs, targets)
+        native.loss_and_grad(*(w[:1] for w in matrices), inputs, targets)
     for place, name in enumerate(WEIGHTS):
         wrong = [w[:, :-1] if at == place else w for at, w in enumerate(matrices)]
         with pytest.raises(SHAPE_ERRORS, match=r"W_" if name == "W_uh" else name):
-            kernel.loss_and_grad(*wrong, inputs, targets)
+            native.loss_and_grad(*wrong, inputs, targets)
 
 
 def test_what_shapes_must_be_is_said_also_where_types_are_not_checked():

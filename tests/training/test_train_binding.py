@@ -1,5 +1,6 @@
 """Training: PyTorch's own update, every model by itself, and nothing lost to Ctrl-C, a kill or a divergence."""
 
+import logging
 import math
 import os
 import signal
@@ -8,7 +9,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from emt_core.networks import GRU, Elman, VectorNetwork
 from emt_core.networks.exact import linear_rnn
+from emt_core.networks.kernels import adam, compiled, elman_native
 from emt_core.networks.kernels.elman import fastest
 from emt_core.networks.vectors import elman, loss_and_grad
 from emt_core.support.random_streams import LIMIT
@@ -64,13 +65,27 @@ def two_threads():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def no_kernel(monkeypatch):
+    """As where there was no C++ compiler."""
+    elman_native.library.cache_clear()
+    monkeypatch.setattr(compiled, "instruction_set", lambda: "none")
+    monkeypatch.setattr(elman_native, "instruction_set", lambda: "none")
+
+
+@pytest.fixture(params=["the kernel that is here", "no kernel"])
+def with_and_without_a_kernel(request):
+    if request.param == "no kernel":
+        request.getfixturevalue("no_kernel")
+
+
 # --- the update -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("lr", "l2", "clip"), [(1e-3, 0.0, 1.0), (1e-2, 0.1, 1.0), (3e-3, 0.0, 0.05), (3e-3, 0.01, 0.05)], ids=str
 )
-def test_training_is_torch_nn_rnn_with_adam_and_clipping(lr, l2, clip):
+def test_training_is_torch_nn_rnn_with_adam_and_clipping(with_and_without_a_kernel, lr, l2, clip):
     hidden, batch, steps, horizons, threshold = 11, 9, 20, (3, 5, 8), 0.55
     run = fit(
         TASK, hidden=hidden, seeds=[4], steps=steps, lr=lr, l2=l2, clip=clip, horizons=horizons, threshold=threshold,
@@ -79,16 +94,16 @@ def test_training_is_torch_nn_rnn_with_adam_and_clipping(lr, l2, clip):
     (generator,) = generators(4)
     rnn, readout = torch_twin(draw([generator], hidden))
     weights = [*rnn.parameters(), *readout.parameters()]
-    adam = torch.optim.Adam(weights, lr=lr, weight_decay=l2)
+    optimiser = torch.optim.Adam(weights, lr=lr, weight_decay=l2)
     level, clipped = 0, False
     for step in range(steps):
         inputs, targets = TASK.sample(batch, horizons[level], generator)
         outputs = readout(rnn(torch.cat([inputs[0], torch.zeros_like(targets[0])]))[0])[3:]
         loss = torch.nn.functional.mse_loss(outputs, targets[0])
-        adam.zero_grad()
+        optimiser.zero_grad()
         loss.backward()
         clipped |= torch.nn.utils.clip_grad_norm_(weights, clip).item() > clip
-        adam.step()
+        optimiser.step()
         accuracy = (outputs.sign() == targets[0].sign()).float().mean().item()
         # float32: loss and gradient differ in the order of ~1,000 additions, ε·√1000 ≈ 4e-6 relative
         assert run.history.loss[step].item() == pytest.approx(loss.item(), rel=1e-5)
@@ -102,6 +117,31 @@ def test_training_is_torch_nn_rnn_with_adam_and_clipping(lr, l2, clip):
     tolerance = 1e-6 * max(1, lr / 1e-3)
     for name, twin in zip(WEIGHTS, (rnn.weight_ih_l0, rnn.weight_hh_l0, readout.weight), strict=True):
         torch.testing.assert_close(getattr(run.model, name)[0], twin.detach(), rtol=0, atol=tolerance)
+
+
+def test_without_a_kernel_training_is_autograd_bit_for_bit_and_the_log_says_so_once(no_kernel, caplog):
+    with caplog.at_level(logging.WARNING):
+        run = fit(TASK, **SMALL | dict(seeds=[0, 1], steps=15, every=1), lr=[1e-2, 3e-3], l2=0.1)
+    assert [r.message for r in caplog.records if "fast CPU kernel" in r.message] == [
+        "the fast CPU kernel was not compiled for none: training uses torch, some three times slower"
+    ]
+    for m, (generator, lr) in enumerate(zip(generators(0, 1), (1e-2, 3e-3), strict=True)):
+        model, level, moments = draw([generator]), 0, None
+        for step in range(15):
+            inputs, targets = TASK.sample(5, SMALL["horizons"][level], [generator])
+            loss, accuracy, grads = loss_and_grad(model, inputs, targets)
+            weights, gradient = variable_binding.flat(model.weights), variable_binding.flat(grads)
+            moments = moments or (torch.zeros_like(weights), torch.zeros_like(weights))
+            rates = torch.tensor([[lr]]), torch.tensor([[0.1]])
+            adam.clip_and_adam(weights, *moments, gradient, loss, *rates, 1.0, step + 1)
+            parts = weights.split([w.numel() for w in model.weights.values()], dim=1)
+            model = model.with_weights(
+                {n: p.view_as(w) for (n, w), p in zip(model.weights.items(), parts, strict=True)}
+            )
+            assert same_bits(run.history.loss[step, m], loss[0])
+            assert same_bits(run.history.accuracy[step, m], accuracy[0])
+            level = min(level + (accuracy.item() > 0.61), 2)
+        assert all(same_bits(getattr(run.model[m], name), getattr(model, name)) for name in WEIGHTS)
 
 
 def test_history_and_snapshots_say_what_the_weights_say():
@@ -136,7 +176,7 @@ def test_a_small_task_is_learned():
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_model_of_an_ensemble_is_the_model_trained_alone_bit_for_bit(threads, two_threads):
+def test_a_model_of_an_ensemble_is_the_model_trained_alone_bit_for_bit(with_and_without_a_kernel, threads, two_threads):
     torch.set_num_threads(threads)
     settings = dict(seeds=[3, 0, 3, 8, 5], lr=[1e-2, 1e-3, 1e-2, 3e-2, 2e-3], l2=[0.0, 0.1, 1e-3, 0.0, 1e-2])
     settings["threshold"] = [0.51, 0.61, 1.0, 0.56, 0.71]
@@ -202,14 +242,12 @@ def test_models_that_share_one_product_resume_together():
     assert all(same_bits(x, second.tensors()[name]) for name, x in whole.tensors().items())
 
 
-@pytest.mark.parametrize("kernel", ["elman_native", "elman_batched"])
-def test_models_that_share_one_product_share_one_workspace(kernel, monkeypatch):
+def test_models_that_share_one_product_share_one_workspace():
     """Models at the same horizon are computed at once, and how many they are changes all the time: memory for the
     largest of these computations is enough, as it is used again by all others."""
-    module = import_module(f"emt_core.networks.kernels.{kernel}")
-    if kernel == "elman_native" and fastest("cpu", 7, 2) is not module:
-        pytest.skip("not compiled here")
-    monkeypatch.setattr(variable_binding, "fastest", lambda *size: module)
+    module = fastest("cpu", 7, 2)
+    if module is None:
+        pytest.skip("no compiled kernel here")
     config = dict(cell="elman", seeds=[0, 1, 2, 3, 4, 5], hidden=7, steps=60, batch=5, every=1, clip=1.0, snapshots=[])
     config |= dict(lr=[3e-3] * 6, l2=[0.0] * 6, threshold=[0.3, 0.45, 0.5, 0.55, 0.61, 2.0])
     group, held, alone = grouped(config | dict(horizons=[3, 4, 5, 6, 7, 8])), [], {}
@@ -316,7 +354,7 @@ def test_a_checkpoint_does_not_change_the_run(tmp_path):
 
 def strike(monkeypatch, step: int, action) -> None:
     """Run ``action`` in a worker when some model computes its ``step``-th gradient, and give the main thread time."""
-    module = fastest("cpu", 7, 2)  # whichever trains here
+    module = fastest("cpu", 7, 2) or variable_binding  # whichever trains here
     kernel, calls = module.loss_and_grad, iter(range(10**9))
 
     def wrapped(*arguments):

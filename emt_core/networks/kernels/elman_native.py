@@ -2,7 +2,7 @@
 lock, so that as many networks train side by side as there are cores.
 
 ``setup.py`` compiles one library per instruction set when the package is installed. Where there was no compiler, or the
-processor has neither, :func:`library` is None and :mod:`emt_core.networks.kernels.elman_batched` trains instead.
+processor has neither, :func:`library` is None and autograd trains instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def library(name: str) -> ctypes.CDLL | None:
 def loss_and_grad(
     W_uh: WayIn, W_hh: Recurrent, W_r: WayOut, inputs: Inputs, targets: Targets, workspace: Workspace | None = None
 ) -> LossAndGrad:
-    """Same contract as :func:`emt_core.networks.kernels.elman_batched.loss_and_grad`, for float32 on the CPU."""
+    """See :mod:`emt_core.networks.kernels.elman`; for float32 on the CPU."""
     functions = _functions()
     check(W_uh, W_hh, W_r, inputs, targets)
     models, reading, batch, dim = inputs.shape

@@ -1,4 +1,4 @@
-"""The fast path on an NVIDIA GPU: what ``elman_batched`` computes (its equations), in Triton for Hopper (sm_90).
+"""The fast path on an NVIDIA GPU: what :mod:`emt_core.networks.kernels.elman` says, in Triton for Hopper (sm_90).
 
 One program takes one model and a tile of its batch through all of time: W_hh is read once and a step costs no launch.
 A state is a tile (N, batch), so that W_hh, which stays, is the left operand of a product and the state the right one,
@@ -180,13 +180,13 @@ def _plan(hidden: int, dim: int, batch: int, models: int) -> dict[str, tuple[Any
 def loss_and_grad(
     W_uh: WayIn, W_hh: Recurrent, W_r: WayOut, inputs: Inputs, targets: Targets, workspace: Workspace | None = None
 ) -> LossAndGrad:
-    """Same contract as :func:`emt_core.networks.kernels.elman_batched.loss_and_grad`, in float32 on a CUDA device, for
-    N ≤ MAX_HIDDEN and D ≤ MAX_DIM; else a ValueError names the argument."""
+    """See :mod:`emt_core.networks.kernels.elman`; in float32 on a CUDA device, for N ≤ MAX_HIDDEN and D ≤ MAX_DIM; else
+    a ValueError names the argument."""
     check(W_uh, W_hh, W_r, inputs, targets)
     M, S, B, D = inputs.shape
     T, N = targets.shape[1], W_hh.shape[1]
     if N > MAX_HIDDEN or D > MAX_DIM:
-        limits = f"N ≤ {MAX_HIDDEN} and D ≤ {MAX_DIM} for the Triton kernels (elman_batched has no limit)"
+        limits = f"N ≤ {MAX_HIDDEN} and D ≤ {MAX_DIM} for the Triton kernels (autograd has no limit)"
         raise ValueError(f"W_uh must have {limits}, got {(M, N, D)}")
     given = {"W_hh": W_hh, "W_uh": W_uh, "W_r": W_r, "inputs": inputs, "targets": targets}
     interpreted = not isinstance(_forward, triton.JITFunction)  # TRITON_INTERPRET=1 runs the kernels on the CPU
