@@ -28,6 +28,7 @@ from torch.func import jacrev, vmap
 
 from emt_core.networks.kernels.shapes import check_shapes
 from emt_core.support.checks import Self, integer
+from emt_core.tasks.sequences import each
 
 Generators = Sequence[torch.Generator]  #: one a model
 Scan = Callable[..., Tensor]  #: what :meth:`Cell.scan` makes
@@ -147,9 +148,7 @@ class Cell(Ensemble, ABC):
     ) -> Float[Tensor, "M n n"]:
         """∂h'/∂h of one step at the states ``h`` (zero if not given) with the inputs ``x`` (none if not given): the
         linear map that each cell is, close to a state. By autograd.
-
-        Zero is a fixed point of an Elman network without biases, and its Jacobian there is W_hh (tanh′(0) = 1).
-        """
+        Zero is a fixed point of an Elman network without biases, and its Jacobian there is W_hh (tanh′(0) = 1)."""
         h = self.zero_state(1)[:, 0] if h is None else h
         check_shapes("", h=(h, (self.models, self.state_size)), x=(x, (self.models, self.inputs)))
 
@@ -246,9 +245,8 @@ class Network(Ensemble):
 
 def uniform(shape: tuple[int, ...], bound: float, generators: Generators) -> Float[Tensor, "M ..."]:
     """One tensor from U(−bound, bound) per generator."""
-    if len(generators) == 0:
-        raise ValueError("generators must hold at least one torch.Generator, got none")
-    return torch.stack([torch.empty(shape, device=g.device).uniform_(-bound, bound, generator=g) for g in generators])
+    drawn = [torch.empty(shape, device=g.device).uniform_(-bound, bound, generator=g) for g in each(generators)]
+    return torch.stack(drawn)
 
 
 def rows(table: Float[Tensor, "M K N"], chosen: Int[Tensor, "M B"]) -> Float[Tensor, "M B N"]:

@@ -36,15 +36,14 @@ def load(path: str | Path) -> tuple[Any, dict[str, str]]:
     if metadata.get("cell") not in CELLS:
         raise ValueError(f"path must hold a saved model, {path} says cell={metadata.get('cell')!r}")
     kind = cell_named(metadata["cell"])
-    own = {"W_r", "W_o", "b_o", "embedding"}
     own_settings = [f.name for f in fields(kind) if f.type == "str"]  # type: ignore[arg-type]
     try:
         settings = {name: metadata[name] for name in own_settings if name in metadata}
-        cell = kind(**{name: w for name, w in tensors.items() if name not in own}, **settings)
-        if "W_r" in tensors:
-            return VectorNetwork(cell, tensors["W_r"]), metadata
-        if "embedding" in tensors:
-            ends = {name: tensors[name] for name in ("embedding", "W_o", "b_o")}
+        ends = {name: tensors.pop(name) for name in ("W_r", "embedding", "W_o", "b_o") if name in tensors}
+        cell = kind(**tensors, **settings)
+        if "W_r" in ends:
+            return VectorNetwork(cell, **ends), metadata
+        if ends:
             return TokenNetwork(cell, **ends, autoregressive=json.loads(metadata["autoregressive"])), metadata
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"path must hold a whole {metadata['cell']} model, {path} does not: {error}") from error

@@ -11,7 +11,7 @@ from torch import Tensor
 from emt_core.networks.cell import Cell, Generators, Network, rows, uniform
 from emt_core.networks.kernels.shapes import check_shapes
 from emt_core.support.checks import Self, integer
-from emt_core.tasks.sequences import Sequences
+from emt_core.tasks.sequences import Sequences, each
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,8 @@ class TokenNetwork(Network):
         """One freshly drawn network per generator, float32, as PyTorch draws its modules: embeddings of N numbers from
         N(0, 1), then the cell, then W_o and b_o from U(−1/√N, 1/√N)."""
         hidden, vocabulary = integer("hidden", hidden, 1), integer("vocabulary", vocabulary, 2)
-        if len(generators) == 0:
-            raise ValueError("generators must hold at least one torch.Generator, got none")
         shape = (vocabulary + 2, hidden)
-        embedding = torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators])
+        embedding = torch.stack([torch.randn(shape, generator=g, device=g.device) for g in each(generators)])
         drawn, bound = cell.init(hidden, hidden, generators), hidden**-0.5
         W_o, b_o = (uniform(shape, bound, generators) for shape in ((vocabulary, hidden), (vocabulary,)))
         return cls(drawn, embedding, W_o, b_o, autoregressive)
@@ -90,8 +88,7 @@ class TokenNetwork(Network):
 
     @torch.no_grad()
     def write(self, h: Float[Tensor, "M B n"], length: int) -> Int[Tensor, "M L B"]:
-        """The ``length`` tokens that the network writes from ``h`` by itself, each time the one with the largest
-        score."""
+        """The ``length`` tokens that the network writes from ``h`` by itself, each the one with the largest score."""
         scan = self.cell.scan(self.embedding)
         inputs = torch.full((self.models, 1, h.shape[1]), self.vocabulary, device=h.device)
         written = []

@@ -93,11 +93,8 @@ def optimise(
     wrong = [name for name, w in weights.items() if w.shape[0] != models]
     if wrong:
         raise ValueError(f"generators must be one per model ({weights[wrong[0]].shape[0]}), got {models}")
-    places = [[m] for m in range(models)] if apart else [list(range(models))]
-    groups = [
-        _Models({name: w[p] for name, w in weights.items()}, [generators[m] for m in p], loss, score, recipe)
-        for p in places
-    ]
+    parts = [slice(m, m + 1) for m in range(models)] if apart else [slice(models)]
+    groups = [_Models({name: w[p] for name, w in weights.items()}, generators[p], loss, score, recipe) for p in parts]
     alone = all(w.device.type == "cpu" for w in weights.values())  # bits must not depend on how many cores there are
     decides = {name: value for name, value in asdict(recipe).items() if name != "steps"}
     with one_thread_per_product(alone):

@@ -6,10 +6,9 @@ learns one, :func:`edited` applies it to such a case, :func:`exchange` and :func
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,7 +29,6 @@ from emt_core.training.until_flat import Optimised, Recipe, Weights, optimise
 
 RECIPE = Recipe(steps=60_000, patience=5, least=10_000)
 TOWARDS_NONE = 0.001  # loss per coordinate that a linear edit assigns to a variable
-
 
 States = Float[Tensor, "M B n"]  #: whole states, for each model and sequence
 Tokens = Int[Tensor, "M B"]  #: one of each
@@ -125,15 +123,14 @@ def fit(
     seeds: Sequence[int],
     recipe: Recipe = RECIPE,
     validation: Sequences | None = None,
-    checkpoint: str | Path | None = None,
-    stop: threading.Event | None = None,
-    progress: bool = True,
+    **running: Any,
 ) -> LearnedEdit:
     """Learn one edit per model of ``model``, which stays as it is; teacher-forced in training, judged by what it then
     writes by itself. ``seeds``: one per model.
 
     Linear edits are learned and judged on the task's longest sequences, onions on all lengths. Assignments to variables
-    are drawn in training (Gumbel-softmax, straight through), the most likely ones are the result.
+    are drawn in training (Gumbel-softmax, straight through), the most likely ones are the result. ``running``:
+    ``checkpoint``, ``checkpoint_every``, ``stop`` and ``progress``, see :func:`emt_core.training.engine.run`.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
@@ -174,12 +171,10 @@ def fit(
     def score(weights: Weights) -> Tensor:
         return scores.token_accuracy(right(_edit(kind, weights), few), few.original)
 
-    of = digest(*model.weights.values(), judged.tokens, judged.lengths)
-    run = optimise(
-        _start(kind, model, task, generators), loss, score, generators, recipe,
-        identity={"edit": kind, "task": repr(task), "seeds": seeds, "of": of} | model.settings,
-        checkpoint=checkpoint, stop=stop, progress=progress, name=f"{kind} edit of {model.hidden} units",
-    )  # fmt: skip
+    identity = {"edit": kind, "task": repr(task), "seeds": seeds} | model.settings
+    identity |= {"of": digest(*model.weights.values(), judged.tokens, judged.lengths)}
+    running |= {"identity": identity, "name": f"{kind} edit of {model.hidden} units"}
+    run = optimise(_start(kind, model, task, generators), loss, score, generators, recipe, **running)
     with torch.no_grad():
         edit = _edit(kind, run.weights)
         found = right(edit, case)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -97,12 +96,11 @@ def fit(
     seeds: Sequence[int],
     recipe: Recipe = RECIPE,
     validation: Sequences | None = None,
-    checkpoint: str | Path | None = None,
-    stop: threading.Event | None = None,
-    progress: bool = True,
+    **running: Any,
 ) -> LearnedProbe:
     """Learn one probe per model of ``model``, which stays as it is, to read a sequence of any length from the state
-    after its last token. ``seeds``: one per model."""
+    after its last token. ``seeds``: one per model. ``running``: ``checkpoint``, ``checkpoint_every``, ``stop`` and
+    ``progress``, see :func:`emt_core.training.engine.run`."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
     seeds = judge.seeds_for(model, task, seeds)
@@ -122,12 +120,10 @@ def fit(
     def score(weights: Weights) -> Tensor:
         return judge.token_accuracy(right(weights, few), few)
 
-    of = digest(*model.weights.values(), validation.tokens, validation.lengths)
-    run = optimise(
-        _start(kind, model, task.longest, generators), loss, score, generators, recipe,
-        identity={"probe": kind, "task": repr(task), "seeds": seeds, "of": of} | model.settings,
-        checkpoint=checkpoint, stop=stop, progress=progress, name=f"{kind} probe of {model.hidden} units",
-    )  # fmt: skip
+    identity = {"probe": kind, "task": repr(task), "seeds": seeds} | model.settings
+    identity |= {"of": digest(*model.weights.values(), validation.tokens, validation.lengths)}
+    running |= {"identity": identity, "name": f"{kind} probe of {model.hidden} units"}
+    run = optimise(_start(kind, model, task.longest, generators), loss, score, generators, recipe, **running)
     found = right(run.weights, validation)
     return LearnedProbe(Probe(kind, run.weights, task.longest), validation, found, judge.exact_match(found), run)
 
