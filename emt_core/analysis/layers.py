@@ -24,10 +24,8 @@ Tokens = Int[Tensor, "L B"]  #: sequences of one length
 @torch.no_grad()
 def layers(model: TokenNetwork, length: int, generator: torch.Generator, sequences: int = 256) -> tuple[Layers, Mean]:
     """The layers of all tokens at all positions of sequences of ``length``, and the mean state.
-
     Every token is put into the same ``sequences`` random sequences, so that a layer differs from its expectation only
-    as far as the effect of a token depends on the others.
-    """
+    as far as the effect of a token depends on the others."""
     length, batch = integer("length", length, 1), integer("sequences", sequences, 1)
     tokens = torch.randint(model.vocabulary, (length, batch), generator=generator, device=generator.device)
     means = []

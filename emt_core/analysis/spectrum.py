@@ -18,9 +18,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SpectralMatch:
-    """``counts`` (…, 2): eigenvalues above the threshold on either side; ``matched``: the counts are equal (and both
-    matrices finite); ``error``: mean absolute angle between partners in radians, NaN where not matched. … is the batch
-    shape."""
+    """``counts`` (…, 2), … the batch shape: eigenvalues above the threshold on either side; ``matched``: the counts are
+    equal, both matrices finite; ``error``: mean absolute angle of partners in radians, NaN where not matched."""
 
     matched: Bool[Tensor, "..."]
     error: Float[Tensor, "..."]
@@ -28,8 +27,7 @@ class SpectralMatch:
 
 
 def eigenvalues(matrix: Inexact[Tensor, "... N N"]) -> Complex[Tensor, "... N"]:
-    """Eigenvalues in complex128, whatever the dtype of ``matrix``, real or complex; NaN for a matrix that is not
-    finite."""
+    """Eigenvalues in complex128 of real or complex matrices of any dtype; NaN for a matrix that is not finite."""
     finite = matrix.isfinite().all(-1).all(-1)
     wide = matrix.to(torch.complex128 if matrix.is_complex() else torch.float64)
     values = torch.linalg.eigvals(torch.where(finite[..., None, None], wide, 0.0).cpu())

@@ -24,9 +24,7 @@ _KINDS: dict[type, type[TraitType]] = {bool: Bool, int: Int, float: Float, list:
 
 class Explorer(anywidget.AnyWidget):
     """A view, drawn by `scripts` of `js/`, and its state: traits that Python and the page share.
-
-    What a reader moves follows them in Jupyter and can be set, to a value of the same kind as it has at first.
-    """
+    What a reader moves follows them in Jupyter and can be set, to a value of the same kind as it has at first."""
 
     _css = (_JS / "explorers.css").read_text(encoding="utf-8")
 
@@ -62,10 +60,8 @@ def eigenvalue_film(
     frames: Values, theory: Values, steps: Values, losses: Values, threshold: float = 0.9, caption: str = ""
 ) -> Explorer:
     """Eigenvalues moving through training, over the theory's, with a slider over the frames.
-
     frames: (F, N) complex, the eigenvalues at F training steps, in any order; theory: (K,) complex; steps: (F,);
-    losses: (F,). It opens at the first frame; `frame` follows the reader.
-    """
+    losses: (F,). It opens at the first frame; `frame` follows the reader."""
     frames = _finite(frames, "frames", None, None, real=False).astype(complex)  # a copy
     if not frames.size:
         raise ValueError(f"frames: got shape {frames.shape}, expected at least one frame with one eigenvalue")

@@ -67,10 +67,8 @@ def eigenvalues(
     label: str = "learned",
 ) -> Axes:  # fmt: skip
     """Learned eigenvalues (N,) as dots over the theory's (K,) as rings, in the complex plane.
-
     The full circle has radius 1, the dashed one `threshold`. A theoretical value beyond the threshold that occurs more
-    than once carries its multiplicity; learned dots are translucent, so that dots on top of each other look darker.
-    """
+    than once carries its multiplicity; learned dots are translucent, so that dots on top of each other look darker."""
     learned, theory = as_numpy(learned, "learned", None), as_numpy(theory, "theory", None)
     ax = ax or plt.subplots(figsize=(5.2, 5.6))[1]
     circle = np.exp(1j * np.linspace(0, 2 * np.pi, 361))
@@ -124,10 +122,8 @@ def block_grid(
     matrix: Values, history: int, dim: int, *, ax: Axes | None = None, title: str = "", vmax: float | None = None
 ) -> Axes:
     """A (K, K) matrix in the basis of variable memories, K >= S·D: thin lines part the blocks of side `dim`.
-
     Rows and columns beyond S·D (residual components) lie behind a heavy line, under the label "rest". Colours run from
-    -vmax to vmax, by default the largest modulus of an entry.
-    """
+    -vmax to vmax, by default the largest modulus of an entry."""
     matrix = _blocks(matrix, "matrix", history, dim)
     ax = ax or plt.subplots(figsize=(5.6, 5.2))[1]
     side, memory = len(matrix), history * dim
@@ -161,10 +157,8 @@ def block_grids(matrices: Sequence[Values], titles: Sequence[str], history: int,
 
 def memory_strip(contents: Values, history: int, dim: int, times: Sequence[int], *, first: int = 0) -> Figure:
     """What each variable memory holds at some times: one S × D panel a time (row = variable, oldest on top).
-
     contents: (T, K) with K >= S·D, oldest block first, further columns ignored; its row 0 is time `first`. Five panels
-    in a row. Colours are symmetric about 0 and common to all panels.
-    """
+    in a row. Colours are symmetric about 0 and common to all panels."""
     contents = as_numpy(contents, "contents", None, None, real=True)
     if contents.shape[1] < history * dim:
         raise ValueError(f"contents: got {contents.shape[1]} columns, expected {history * dim} (history × dim) or more")
@@ -192,9 +186,7 @@ def _ensemble(values: Values, name: str, length: int) -> np.ndarray:
 
 def curves(x: Values, ys: Values, *, ylabel: str, xlabel: str = "training step", log: bool = False) -> Axes:
     """Lines over x (X,): one model, (X,), or an ensemble, (M, X), each a thin line and their median a bold one.
-
-    Where a model is NaN the median is too: a gap, not a silent omission.
-    """
+    Where a model is NaN the median is too: a gap, not a silent omission."""
     x = as_numpy(x, "x", None)
     ys = _ensemble(ys, "ys", len(x))
     ax = plt.subplots()[1]
@@ -207,9 +199,7 @@ def curves(x: Values, ys: Values, *, ylabel: str, xlabel: str = "training step",
 
 def staircase(steps: Values, counts: Values, loss: Values, *, expected: int | None = None) -> Figure:
     """Eigenvalues found above, loss (log) below, over shared training steps (X,): both (X,) or (M, X).
-
-    `expected`, the theory's count, is drawn dashed.
-    """
+    `expected`, the theory's count, is drawn dashed."""
     steps = as_numpy(steps, "steps", None)
     counts, loss = _ensemble(counts, "counts", len(steps)), _ensemble(loss, "loss", len(steps))
     figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(6.0, 5.0))

@@ -20,9 +20,7 @@ FEWEST = 6  #: with fewer networks a page says their range and number: an interv
 
 def wilson(hits: Sequence[bool | int | float] | np.ndarray) -> Interval:
     """Share of hits among independent trials, with Wilson's score interval.
-
-    A hit is True or 1, a miss False or 0. Trials on one network are not independent: see :func:`mean_share`.
-    """
+    A hit is True or 1, a miss False or 0. Trials on one network are not independent: see :func:`mean_share`."""
     hits = _numbers(hits, "hits", lambda x: (x == 0) | (x == 1), "booleans, or numbers that are 0 or 1")
     test = binomtest(int(hits.sum()), hits.size)
     low, high = test.proportion_ci(confidence_level=LEVEL, method="wilson")
@@ -71,10 +69,8 @@ def mean_share(shares: Numbers) -> Interval:
 
 def median(values: Numbers) -> Interval:
     """Median with the interval between two order statistics that covers it with at least 95 %, for any distribution.
-
     Values that were not reached within the time may be given as infinity: they count as late, they are not dropped.
-    Fewer than six values have no such interval; its ends are then ∓ infinity.
-    """
+    Fewer than six values have no such interval; its ends are then ∓ infinity."""
     ordered = np.sort(_numbers(values, "values", lambda x: ~np.isnan(x), "numbers, none of them NaN"))
     n = ordered.size
     outside = int(binom.ppf((1 - LEVEL) / 2, n, 0.5))  # P(X < outside) ≤ 0.025 values lie below the lower end
@@ -85,9 +81,7 @@ def median(values: Numbers) -> Interval:
 
 def said(values: Numbers, digits: int = 2, interval: Callable[[np.ndarray], Interval] = mean_share) -> str:
     """What a page says of one number per network: below six their range, ``0.87 (0.84 … 0.91, n = 5)``.
-
-    From six on ``interval``, in square brackets: ``0.87 [0.85, 0.90], n = 12``.
-    """
+    From six on ``interval``, in square brackets: ``0.87 [0.85, 0.90], n = 12``."""
     values = np.asarray(values, dtype=float).ravel()
     middle, low, high = interval(values)
     if (n := values.size) < FEWEST:

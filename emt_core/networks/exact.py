@@ -13,12 +13,9 @@ from emt_core.theory.circuit import interaction_matrix
 
 def linear_rnn(task: VariableBinding, basis: Float[Tensor, "N SD"] | None = None) -> VectorNetwork:
     """The exact linear RNN (M = 1, activation identity, float64) whose variable memories are the columns of ``basis``.
-
-    ``basis`` (N, S·D) needs independent columns and may be far from orthogonal; the standard basis if not given.
-    """
+    ``basis`` (N, S·D) needs independent columns and may be far from orthogonal; the standard basis if not given."""
     size, D = task.history * task.dim, task.dim
-    if basis is None:
-        basis = torch.eye(size, dtype=torch.float64)
+    basis = torch.eye(size, dtype=torch.float64) if basis is None else basis
     if basis.shape[1] != size:
         raise ValueError(f"basis must have S·D = {size} columns, got shape {tuple(basis.shape)}")
     if not basis.isfinite().all():
@@ -39,9 +36,7 @@ def to_rnn(
     W_r: Float[Tensor, "D N"] | None = None,
 ) -> VectorNetwork:
     """The Elman network (M = 1, tanh, dtype of ``Xi``) with W_hh = Ξ (I + Φ_Gᵀ) Ξᵀ.
-
-    By default it has one input and one output for each memory: W_uh = Ξ, W_r = Ξ†.
-    """
+    By default it has one input and one output for each memory: W_uh = Ξ, W_r = Ξ†."""
     if tuple(Phi_G.shape) != (Xi.shape[1],) * 2:
         raise ValueError(f"Phi_G must have shape {(Xi.shape[1],) * 2} to go with Xi, got {tuple(Phi_G.shape)}")
     W_hh = Xi @ (torch.eye(Xi.shape[1], dtype=Xi.dtype) + Phi_G.mT.to(Xi.dtype)) @ Xi.mT

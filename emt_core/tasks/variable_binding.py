@@ -55,12 +55,11 @@ class VariableBinding:
             raise ValueError(f"triple must be three integers (choice, permutation, signs), got {self.triple!r}")
         names = ("triple[0] (choice)", "triple[1] (permutation)", "triple[2] (signs)")
         choice, permutation, signs = (integer(n, v, 0) for n, v in zip(names, self.triple, strict=True))
-        if choice.bit_length() > history * dim:
-            got = f"{choice} ({choice.bit_length()} bits)"
-            raise ValueError(f"{names[0]} must fit into history·dim = {history * dim} bits, got {got}")
-        if choice.bit_count() != dim:
-            got = f"{choice} ({choice.bit_count()} set)"
-            raise ValueError(f"{names[0]} must have exactly dim = {dim} bits set, got {got}")
+        bits, ones = choice.bit_length(), choice.bit_count()
+        if bits > history * dim:
+            raise ValueError(f"{names[0]} must fit into history·dim = {history * dim} bits, got {choice} ({bits} bits)")
+        if ones != dim:
+            raise ValueError(f"{names[0]} must have exactly dim = {dim} bits set, got {choice} ({ones} set)")
         if signs.bit_length() > dim:
             raise ValueError(f"{names[2]} must be below 2^dim = {2**dim}, got {signs}")
         digits = _digits(permutation, dim)
@@ -135,9 +134,7 @@ class VariableBinding:
         self, batch: int, generators: Generators, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "M S B D"]:
         """Random signs u, one slice per generator, on the generators' device.
-
-        Model m draws from ``generators[m]`` alone: what it sees does not depend on the other models.
-        """
+        Model m draws from ``generators[m]`` alone: what it sees does not depend on the other models."""
         shape = (self.history, integer("batch", batch, 1), self.dim)
         if not dtype.is_floating_point:
             raise ValueError(f"dtype must be a floating-point type, got {dtype}")

@@ -41,10 +41,8 @@ def on_cycle(task: VariableBinding) -> Bool[Tensor, "SD"]:
 
 def effective_interaction(task: VariableBinding) -> Float[Tensor, "SD SD"]:
     """Effective Φ: rows and columns of the entries off every cycle are zeroed; same shape as Φ.
-
     Its rank, the task's effective rank, is the number of eigenvalues on the unit circle. An entry that is zeroed may
-    still carry outputs; it forgets them after at most S·D steps.
-    """
+    still carry outputs; it forgets them after at most S·D steps."""
     keep = on_cycle(task).double()
     return keep[:, None] * interaction_matrix(task) * keep
 
@@ -79,12 +77,9 @@ def writing_matrix(task: VariableBinding) -> Float[Tensor, "SD SD"]:
 
 def writing_gap(task: VariableBinding) -> Float[Tensor, "SD SD"]:
     """How far reading is from exact: :func:`writing_matrix` − I. A gap in the theory that the paper does not mention.
-
     F acts during the input phase too, and adds its output to what is being written. The gap is zero iff F reads only
-    the oldest block, which stays empty until the input phase is over (repeat copy).
-    """
-    matrix = writing_matrix(task)
-    return matrix - torch.eye(len(matrix), dtype=torch.float64)
+    the oldest block, which stays empty until the input phase is over (repeat copy)."""
+    return writing_matrix(task) - torch.eye(task.history * task.dim, dtype=torch.float64)
 
 
 def linear_floor(task: VariableBinding, horizon: int) -> float:

@@ -78,10 +78,8 @@ TANH, IDENTITY = tanh(), identity()
 @dataclass(frozen=True)
 class GSEMM:
     """One system. ``memories`` is Ξ (Nf, Nh), ``interaction`` Φ (Nh, Nh), both kept in float64.
-
     Time scales are in any one unit of time. ``T_h = 0`` and ``T_d = 0`` mean that V_h, V_d follow at once (algebraic
-    equations, solved exactly); ``T_d = inf`` holds V_d still; ``T_f`` is positive.
-    """
+    equations, solved exactly); ``T_d = inf`` holds V_d still; ``T_f`` is positive."""
 
     memories: Float[Tensor, "Nf Nh"]
     interaction: Float[Tensor, "Nh Nh"]
@@ -215,8 +213,7 @@ def simulate(
             status = f"failed: {solved.message}"
         elif not states.isfinite().all():  # LSODA goes on through overflow
             status = "failed: the states overflowed"
-    f, h, d = parts(states)
-    return Trajectory(times, f, h, d, status)
+    return Trajectory(times, *parts(states), status)
 
 
 def cyclic(count: int) -> Float[Tensor, "Nh Nh"]:
@@ -237,10 +234,8 @@ def overlaps(system: GSEMM, V_f: Float[Tensor, "*B Nf"]) -> Float[Tensor, "*B Nh
 
 def visits(overlap: Float[Tensor, "L Nh"], threshold: float | int = 0.8) -> list[tuple[int, int, int]]:
     """The memories that one trajectory passes, as (memory, first index, last index) in order of time.
-
     A memory is visited while its overlap is the largest and above ``threshold``; between two visits there may be times
-    at no memory, and a visit that is left and taken up again without another between them counts once.
-    """
+    at no memory, and a visit that is left and taken up again without another between them counts once."""
     best, which = overlap.max(-1)
     at = (best > threshold).nonzero()[:, 0]
     memory, counts = which[at].unique_consecutive(return_counts=True)
@@ -273,11 +268,9 @@ class StoredMemories:
 
 
 def from_rnn(W_hh: Float[Tensor, "M N N"], memories: Float[Tensor, "M N K"]) -> StoredMemories:
-    """The interaction with which ``memories`` Ψ are stored in the recurrent weights of an Elman network.
-
-    With Φ = Ψ† W_hh Ψ it is Φ_G = (ΨᵀΨ)⁻¹ Φᵀ − I, the inverse of W_hh = Ψ (I + Φ_Gᵀ) Ψᵀ. In float64.
-    Memories whose columns are not independent raise ValueError.
-    """
+    """The interaction with which ``memories`` Ψ are stored in the recurrent weights of an Elman network, in float64.
+    With Φ = Ψ† W_hh Ψ it is Φ_G = (ΨᵀΨ)⁻¹ Φᵀ − I, the inverse of W_hh = Ψ (I + Φ_Gᵀ) Ψᵀ. Memories whose columns are not
+    independent raise ValueError."""
     for name, given in (("W_hh", W_hh), ("memories", memories)):
         if not given.isfinite().all():
             raise ValueError(f"{name} must be finite, got NaN or infinite entries")

@@ -39,11 +39,9 @@ class Onion:
 
 
 def hand_built(vocabulary: int, dim: int, gamma: float | int | None = None, kind: str = "grid", seed: int = 0) -> Onion:
-    """An onion with an explicit embedding in float64; ``gamma`` None is :func:`exact_gamma_bound`.
-
-    ``kind``: "grid", the first V of m^N lattice points in [−1, 1]^N, m as small as possible (m = 2: each coordinate is
-    a binary number); "circle", V points of the unit circle, N = 2; "one-hot", N ≥ V; "random", unit vectors, ``seed``.
-    """
+    """An onion with an explicit embedding in float64; ``gamma`` None is :func:`exact_gamma_bound`. ``kind``: "grid",
+    the first V of m^N lattice points in [−1, 1]^N, m as small as possible (m = 2: each coordinate is a binary number);
+    "circle", V points of the unit circle, N = 2; "one-hot", N ≥ V; "random", unit vectors, ``seed``."""
     v, n = integer("vocabulary", vocabulary, 2), integer("dim", dim, 1)
     if kind == "grid":
         side = next(m for m in itertools.count(2) if m**n >= v)
@@ -68,10 +66,8 @@ def encode(
     dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "B N"]:  # fmt: skip
     """h = Σ_p γ^p e(token_p) over the first ``lengths`` tokens of each sequence (None: over all).
-
     ``dtype``, one of :data:`FORMATS`: each layer is rounded to that format, and the state after each sum, as in a
-    network that keeps its state so. The result is that state, in the embedding's own dtype.
-    """
+    network that keeps its state so. The result is that state, in the embedding's own dtype."""
     mask, e = _mask(lengths, *tokens.shape), onion.embedding
     used = tokens[mask]
     if used.numel() and (used.min() < 0 or used.max() >= len(e)):
@@ -90,10 +86,8 @@ def peel(
     readout: tuple[Float[Tensor, "N V"], Float[Tensor, "V"]] | None = None,
 ) -> tuple[Int64[Tensor, "L B"], Float[Tensor, "R B N"]]:  # fmt: skip
     """Find the nearest embedding, take it away, divide by γ, repeat; a wrong token spoils those after it.
-
     Returns the tokens, zero beyond a sequence's end, and what was left before each peel and after the last (R = L + 1):
-    (h − Σ_{s<p} γ^s e_s) / γ^p. With a ``readout``, weights and bias, the largest logit is taken, not the nearest.
-    """
+    (h − Σ_{s<p} γ^s e_s) / γ^p. With a ``readout``, weights and bias, the largest logit is taken, not the nearest."""
     mask, e = _mask(lengths, integer("length", length, 0), len(h)), onion.embedding
     if h.shape[1:] != e.shape[1:]:
         raise ValueError(f"h must have shape (B, {e.shape[1]}) to go with the embedding, got {tuple(h.shape)}")

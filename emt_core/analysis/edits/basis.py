@@ -65,9 +65,7 @@ def erase(h: States, memories: VariableMemories, where: Where) -> States:
 
 def swap(h: States, memories: VariableMemories, first: int, second: int) -> States:
     """The states with the contents of two variables exchanged; variables count 1 (oldest) … S (newest).
-
-    Both must have a column in the basis for the same entries: there is nowhere to put what has none.
-    """
+    Both must have a column in the basis for the same entries: there is nowhere to put what has none."""
     history = max(k for kind, k, _ in memories.labels if kind == "memory")
     for name, k in (("first", first), ("second", second)):
         if integer(name, k, 1) > history:
@@ -85,9 +83,7 @@ def transplant(
     h: States, source: VariableMemories, target: VariableMemories, scale: Float[Tensor, "*M SD"] | float | int = 1.0
 ) -> Float[Tensor, "M B P"]:
     """States of other networks that hold in ``target`` what ``h`` holds in ``source``: Ψ_t (scale Ψ_s*h).
-
-    ``scale`` makes up for another size of contents, number by number. What lies outside the memories is not carried.
-    """
+    ``scale`` makes up for another size of contents, number by number. What lies outside the memories is not carried."""
     if source.kept.tolist() != target.kept.tolist():
         raise ValueError("target must be a basis for the same task as source, got other columns kept")
     scale = scale[..., None, :] if isinstance(scale, Tensor) else scale
@@ -97,10 +93,8 @@ def transplant(
 def random_edit(
     h: States, edited: States, generator: torch.Generator, outside: VariableMemories | None = None
 ) -> States:
-    """A control: ``h`` moved as far as ``edited`` is from it, in a uniformly random direction.
-
-    With ``outside`` the direction is orthogonal to all columns of these memories, and changes none of their contents.
-    """
+    """A control: ``h`` moved as far as ``edited`` is from it, in a uniformly random direction. With ``outside`` the
+    direction is orthogonal to all columns of these memories, and changes none of their contents."""
     direction = torch.randn(h.shape, generator=generator, dtype=torch.float64, device=generator.device).to(h.device)
     if outside is not None:
         span = torch.cat([outside.basis[:, :, : outside.size], outside.dual[:, : outside.size].mT], dim=2)
