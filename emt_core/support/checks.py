@@ -43,7 +43,7 @@ def number(name: str, value: SupportsFloat, positive: bool) -> float:
 
 def per_model(name: str, value: SupportsFloat | Iterable[SupportsFloat], models: int, positive: bool) -> list[float]:
     """One number for all models, of whatever library, or one per model; ValueError names the argument otherwise."""
-    one = hasattr(value, "__float__") and np.ndim(value) == 0  # NumPy gives an iterator no dimensions either
+    one = hasattr(value, "__float__") and np.ndim(value) == 0  # type: ignore[arg-type]  # an iterator has none either
     values: list = [value] * models if one else list(value)  # type: ignore[arg-type]
     if len(values) != models:
         raise ValueError(f"{name} must be one number or one per seed ({models}), got {len(values)}")

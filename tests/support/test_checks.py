@@ -20,5 +20,5 @@ def test_one_number_per_model_in_whatever_holds_them(make):
 def test_another_count_or_size_is_named():
     with pytest.raises(ValueError, match=r"^l2 must be one number or one per seed \(2\), got 3"):
         per_model("l2", iter([1, 2, 3]), 2, positive=False)
-    with pytest.raises(ValueError, match="^lr must be finite and positive, got 0.0"):
+    with pytest.raises(ValueError, match=r"^lr must be finite and positive, got 0\.0"):
         per_model("lr", [1.0, 0.0], 2, positive=True)
