@@ -24,8 +24,7 @@ from emt_core.tasks import PAPER_TRIPLES
 
 PROGRAM = "python -m emt_core.experiments"
 COMMANDS = "commands"  # the file that says what was run in a folder; what is shipped of it says so too
-NAMES = [name for name in experiments.__all__ if name not in ("Swept", "sweep")]
-EXPERIMENTS = {name.replace("_", "-"): getattr(experiments, name) for name in NAMES}
+EXPERIMENTS = {n.replace("_", "-"): getattr(experiments, n) for n in experiments.__all__ if n not in ("Swept", "sweep")}
 
 
 def reader(expected: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:

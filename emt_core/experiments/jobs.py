@@ -61,12 +61,10 @@ class Place(NamedTuple):
 @dataclass(frozen=True)
 class Job:
     """``function(place, *arguments)`` returns the job's rows, or None if it was stopped before its end. To go to other
-    processes a job must be picklable.
-
-    ``key`` names the job's files. ``size`` counts its units of work; ``progress`` reads from a checkpoint how many of
-    them are done. ``files`` are others that the job writes, relative to the folder: it counts as done only if they are
-    there too. ``longer``: the key ends in a dash and a number, and the checkpoint of a smaller number is a beginning.
-    """
+    processes a job must be picklable. ``key`` names the job's files. ``size`` counts its units of work; ``progress``
+    reads from a checkpoint how many of them are done. ``files`` are others that the job writes, relative to the folder:
+    it counts as done only if they are there too. ``longer``: the key ends in a dash and a number, and the checkpoint of
+    a smaller number is a beginning."""
 
     key: str
     function: Callable
@@ -106,11 +104,7 @@ class Outcome:
 
 @contextmanager
 def exclusive(out: Path) -> Iterator[None]:
-    """The folder ``out``, made if need be, for this process alone.
-
-    Raises:
-        FolderInUse: another process has it.
-    """
+    """The folder ``out``, made if need be, for this process alone; FolderInUse where another has it."""
     out.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(out / ".lock").acquire(timeout=0)

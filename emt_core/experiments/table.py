@@ -30,11 +30,8 @@ TABLE_EVERY = 2.0  # seconds between two versions of the table while the sweep r
 
 class Line(ABC):
     """A line of a grid: everything that decides a row's numbers. Subclasses are frozen dataclasses whose fields, a
-    ``seed`` among them, are the row's first columns.
-
-    A field may be added if its default is what was done before it was there, and a default must never change: then the
-    keys stay, and so do the rows of older versions, which lack the column.
-    """
+    ``seed`` among them, are the row's first columns. A field may be added if its default is what was done before it was
+    there, and a default must never change: then the keys stay, and so do the rows of older versions, which lack it."""
 
     seed: int
     length = "steps"  # the field that says how long to go on at most
@@ -245,9 +242,8 @@ class Table:
 
     def ordered(self) -> list[dict]:
         """The grid's rows in its order, then what other grids have left here."""
-        grid = set(self.lines)
-        first = [self.rows[line] for line in self.lines if line in self.rows]
-        return first + [row for line, row in self.rows.items() if line not in grid]
+        grid = {line: self.rows[line] for line in self.lines if line in self.rows}
+        return list((grid | self.rows).values())
 
     def write(self) -> None:
         """``table.csv``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -60,8 +60,7 @@ class Learned(Line):
 
     @property
     def recipe(self) -> Recipe:
-        names = ("lr", "decay", "batch", "every", "patience", "tolerance", "least")
-        return Recipe(self.most_steps, **{name: getattr(self, name) for name in names})
+        return Recipe(self.most_steps, *(getattr(self, f.name) for f in fields(Recipe)[1:]))
 
     @property
     def label(self) -> str:

@@ -31,11 +31,7 @@ from emt_core.training import Run, variable_binding
 class Model(Line):
     """A network. ``choice`` … ``dim`` are its task's; from ``lr`` on, the recipe of
     :func:`emt_core.training.variable_binding.fit`. ``start`` is of an Elman network's W_hh, whose eigenvalues are
-    looked at every ``look`` steps, unless that is 0.
-
-    Raises:
-        ValueError: a value out of range.
-    """
+    looked at every ``look`` steps, unless that is 0. A value out of range raises ValueError."""
 
     cell: str = "elman"
     choice: int
