@@ -143,7 +143,7 @@ def block_grid(
 
 
 def block_grids(matrices: Sequence[Values], titles: Sequence[str], history: int, dim: int) -> Figure:
-    """Several (K, K) matrices as `block_grid`s, two in a row, on one colour scale with one colour bar."""
+    """A `block_grid` for each of several (K, K) matrices, two in a row, on one colour scale with one colour bar."""
     if len(matrices) != len(titles) or not len(matrices):
         raise ValueError(f"titles: got {len(titles)} for {len(matrices)} matrices, expected one each and at least one")
     matrices = [_blocks(matrix, f"matrices[{i}]", history, dim) for i, matrix in enumerate(matrices)]
