@@ -62,7 +62,7 @@ lowest: ## test the library with the lowest versions that pyproject.toml allows,
 	@test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	$(PYTHON) -c 'import tomllib; print(*(d.replace(">=", "==") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]), sep="\n")' \
 		> .venv-lowest/lowest.txt
-	.venv-lowest/bin/pip install -q --disable-pip-version-check -r .venv-lowest/lowest.txt pytest pytest-xdist hypothesis beartype
+	.venv-lowest/bin/pip install -q --disable-pip-version-check -r .venv-lowest/lowest.txt pytest pytest-xdist hypothesis beartype psutil
 	.venv-lowest/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	.venv-lowest/bin/python -m pytest -q -n $(JOBS) --dist loadgroup $(LIBRARY_TESTS)
 

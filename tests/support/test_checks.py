@@ -12,7 +12,7 @@ def test_one_number_of_any_library_is_for_all_models(one):
     assert per_model("lr", one, 3, positive=True) == [2.0] * 3
 
 
-@pytest.mark.parametrize("make", [list, tuple, iter, np.array, torch.tensor], ids=str)
+@pytest.mark.parametrize("make", [list, tuple, iter, np.array, torch.tensor], ids=lambda make: make.__name__)
 def test_one_number_per_model_in_whatever_holds_them(make):
     assert per_model("lr", make([1.0, 2.0]), 2, positive=True) == [1.0, 2.0]
 
