@@ -42,9 +42,9 @@ test: $(STAMP) ## lint, build the smoke site into _build/test/html, run every te
 	@$(MAKE) --no-print-directory $(PARALLEL) PROFILE=smoke HTML=$(BUILD)/test/html site
 	@$(MAKE) --no-print-directory pytest
 
-# loadgroup: tests that must not run side by side name a common xdist_group
+# loadgroup: tests that must not run side by side name a common xdist_group. One thread each: a worker per core is enough.
 pytest: $(STAMP)
-	$(PY) -m pytest -q -n $(JOBS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadgroup
 
 lab: $(STAMP) ## open JupyterLab on the chapters (edit book/*.md as notebooks)
 	$(VENV)/bin/jupyter lab --notebook-dir=.
@@ -64,7 +64,7 @@ lowest: ## test the library with the lowest versions that pyproject.toml allows,
 		> .venv-lowest/lowest.txt
 	.venv-lowest/bin/pip install -q --disable-pip-version-check -r .venv-lowest/lowest.txt pytest pytest-xdist hypothesis beartype psutil
 	.venv-lowest/bin/pip install -q --disable-pip-version-check --no-deps -e .
-	.venv-lowest/bin/python -m pytest -q -n $(JOBS) --dist loadgroup $(LIBRARY_TESTS)
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q -n $(JOBS) --dist loadgroup $(LIBRARY_TESTS)
 
 clean: ## remove everything that was built (not .venv)
 	rm -rf $(BUILD) *.egg-info
