@@ -83,7 +83,7 @@ class Ensemble:
     def __eq__(self, other: object) -> bool:
         """The same kind, the same settings, and equal tensors."""
         if type(self) is not type(other) or not isinstance(other, Ensemble):
-            return NotImplemented
+            return False  # whatever it is: older NumPy would make an array of the answer
         mine, theirs = self.weights, other.weights
         same = self.settings == other.settings and mine.keys() == theirs.keys()
         return same and all(torch.equal(w, theirs[name]) for name, w in mine.items())

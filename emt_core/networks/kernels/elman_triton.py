@@ -9,7 +9,9 @@ Every product is in tf32x3: on the matrix unit, in three parts, nearly as exact 
 
 from __future__ import annotations
 
-from typing import Any, no_type_check
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,25 +31,27 @@ MAX_HIDDEN, MAX_DIM = 128, 64  # tf32x3 keeps W_hh in two parts, 2 · 64 KB, of 
 PROCESSORS = 132  # multiprocessors of an H200
 FUSED = {"enable_fp_fusion": True}  # a·b + c in one instruction: Triton's default up to 3.9, not after
 
-# The kernels. Sizes are called as everywhere; NP and DP are the padded ones, BT is a tile of the batch. no_type_check
-# keeps the tests' jaxtyping hook from wrapping what Triton compiles from its source.
+
+def _kernel(function: Callable) -> Any:
+    """For Triton, which compiles from the source: the function itself, whatever checks a hook has put around it."""
+    return triton.jit(inspect.unwrap(function), do_not_specialize=("S", "T", "rows"))
 
 
-@triton.jit
-@no_type_check
+# Sizes are called as everywhere; NP and DP are the padded ones, BT is a tile of the batch.
+
+
+@_kernel
 def _load(ptr, i, j, I, J, step_i, step_j):  # noqa: E741
     """The tile of numbers at ptr + i · step_i + j · step_j, zeros where not i < I and j < J."""
     return tl.load(ptr + i[:, None] * step_i + j[None, :] * step_j, (i[:, None] < I) & (j[None, :] < J), 0.0)
 
 
-@triton.jit
-@no_type_check
+@_kernel
 def _store(ptr, tile, i, j, I, J, step_i, step_j):  # noqa: E741
     tl.store(ptr + i[:, None] * step_i + j[None, :] * step_j, tile, (i[:, None] < I) & (j[None, :] < J))
 
 
-@triton.jit
-@no_type_check
+@_kernel
 def _tanh(x):
     """tanh to 2 units in the last place or so. Near 0, where 1 − 2/(e^{2x} + 1) would cancel, a polynomial fitted for
     the purpose: smallest largest relative error on |x| < 1/2, 4e-10."""
@@ -57,8 +61,7 @@ def _tanh(x):
     return tl.where(tl.abs(x) < 0.5, x + x * s * p, tl.where(x < 0, -far, far))
 
 
-@triton.jit(do_not_specialize=("S", "T"))
-@no_type_check
+@_kernel
 def _forward(
     u_ptr, W_uh_ptr, W_hh_ptr, h_ptr, S, T, h_model,
     N: tl.constexpr, D: tl.constexpr, B: tl.constexpr,
@@ -81,8 +84,7 @@ def _forward(
         _store(h_ptr + tl.cast(t, tl.int64) * (B * N), h, n, b, N, B, 1, N)
 
 
-@triton.jit(do_not_specialize=("S", "T"))
-@no_type_check
+@_kernel
 def _readout(
     h_ptr, W_r_ptr, targets_ptr, error_ptr, sums_ptr, S, T, h_model, scale,
     N: tl.constexpr, D: tl.constexpr, B: tl.constexpr,
@@ -104,8 +106,7 @@ def _readout(
     tl.store(sums_ptr + tl.num_programs(1), tl.sum((o * target > 0).to(tl.float32)))
 
 
-@triton.jit(do_not_specialize=("S", "T"))
-@no_type_check
+@_kernel
 def _backward(
     error_ptr, W_r_ptr, W_hh_ptr, h_ptr, delta_ptr, S, T, h_model,
     N: tl.constexpr, D: tl.constexpr, B: tl.constexpr,
@@ -129,8 +130,7 @@ def _backward(
         _store(delta_ptr + t * (B * N), delta, n, b, N, B, 1, N)
 
 
-@triton.jit(do_not_specialize=("rows",))
-@no_type_check
+@_kernel
 def _outer_sum(
     x_ptr, y_ptr, out_ptr, rows, x_model, y_model, X: tl.constexpr, Y: tl.constexpr,
     XT: tl.constexpr, YT: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
