@@ -199,15 +199,15 @@ def run(
         """Once through what is to do."""
         futures: dict[Future, Job] = {}
         # Ctrl-C goes to all processes of a terminal: those that start here are never to get it (but on Windows)
-        mask = getattr(signal, "pthread_sigmask", lambda *_: None)
-        mask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if os.name == "posix" else None
         try:
             for job in todo.values():
                 futures[pool.submit(work, job, out)] = job
         except BrokenExecutor:
             pass
         finally:
-            mask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            if before is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         looked = time.monotonic()
         try:
             while futures:

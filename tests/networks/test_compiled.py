@@ -13,7 +13,7 @@ from emt_core.networks.kernels import compiled
 KERNELS = Path(compiled.__file__).parent
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 HERE = compiled.instruction_set()
-SLOWER = ": training uses torch, some three times slower"
+SLOWER = ": training uses torch, several times slower"
 
 
 @pytest.fixture(params=["elman", "gru"])

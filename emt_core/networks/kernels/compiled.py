@@ -41,5 +41,5 @@ def load(kernel: str, name: str, **types: tuple[Any, Any]) -> ctypes.CDLL | None
         why = f"is of another version ({abi}, not {ABI}): install emt_core again"
     except (OSError, AttributeError) as error:
         why = f"cannot be loaded ({error})" if path.exists() else f"was not compiled for {name}"
-    log.warning("the fast CPU kernel %s: training uses torch, some three times slower", why)
+    log.warning("the fast CPU kernel %s: training uses torch, several times slower", why)
     return None
