@@ -30,7 +30,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from filelock import FileLock, Timeout
@@ -50,7 +49,8 @@ class FolderInUse(RuntimeError):
     """Another process is running jobs in the folder."""
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """What a job is given besides its arguments. Once ``stop`` is set, it writes its checkpoint and returns None."""
 
     folder: Path

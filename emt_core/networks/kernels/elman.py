@@ -1,9 +1,11 @@
 """What the kernels of tanh Elman networks compute, and which one trains an ensemble: ``elman_native`` (compiled C++) on
 the CPU, ``elman_triton`` on CUDA. Where the one that fits is not there, autograd does it.
 
-    forward    h_t = tanh(W_hh h_{t−1} + W_uh u_t)            backward    δ_t = (∂L/∂h_t) ⊙ (1 − h_t²)
-               o_t = W_r h_t                                  ∂L/∂h_t = W_rᵀ ∂L/∂o_t + W_hhᵀ δ_{t+1}
-    gradients  dW_hh = Σ_t δ_t h_{t−1}ᵀ,   dW_uh = Σ_t δ_t u_tᵀ,   dW_r = Σ_t (∂L/∂o_t) h_tᵀ
+    forward    h_t = tanh(W_hh h_{t−1} + W_uh u_t),   o_t = W_r h_t
+    backward   ∂L/∂h_t = W_rᵀ ∂L/∂o_t + W_hhᵀ δ_{t+1}
+               δ_t = (∂L/∂h_t) ⊙ (1 − h_t²)
+    gradients  dW_hh = Σ_t δ_t h_{t−1}ᵀ,   dW_uh = Σ_t δ_t u_tᵀ
+               dW_r = Σ_t (∂L/∂o_t) h_tᵀ
 
 A kernel's ``loss_and_grad`` takes plain tensors (:mod:`emt_core.networks.kernels.shapes`) and returns, per model, the
 mean squared error L over the T output steps that follow S inputs, the share of right signs, and the gradient of the
