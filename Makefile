@@ -52,11 +52,12 @@ lab: $(STAMP) ## open JupyterLab on the chapters (edit book/*.md as notebooks)
 sync: $(STAMP) ## write each chapter's paired .ipynb from its .md
 	$(PY) tools/sync.py
 
-lint: $(STAMP) ## ruff, mypy, and whether the pairs are in sync
+lint: $(STAMP) ## ruff, mypy, whether the pairs are in sync, and how much plumbing the chapters show
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) tools/sync.py --check
+	$(PY) tools/check_code.py
 
 lowest: ## test the library with the lowest versions that pyproject.toml allows, in .venv-lowest
 	@test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest

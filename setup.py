@@ -5,8 +5,11 @@ is optional: without a C++ compiler the installation goes through, and training 
 """
 
 import platform
+import shutil
+from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 FLAGS = ["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math"]
 X86 = {
@@ -16,7 +19,20 @@ X86 = {
 # plain x86 has neither wide vectors nor fused multiply-add: torch is faster there
 targets = X86 if platform.machine().lower() in ("x86_64", "amd64") else {"generic": ""}
 
+
+class WithShipped(build_py):
+    """Also puts what the chapters read into the package, where emt_core.book.shipped looks."""
+
+    def run(self):
+        super().run()
+        for folder in ("data", "claims"):
+            target = Path(self.build_lib) / "emt_core" / "book" / folder
+            if not self.editable_mode:
+                shutil.copytree(Path("book") / folder, target, dirs_exist_ok=True)
+
+
 setup(
+    cmdclass={"build_py": WithShipped},
     ext_modules=[
         Extension(
             f"emt_core.networks.kernels._{kernel}_{name}",
@@ -27,5 +43,5 @@ setup(
         )
         for kernel in ("elman", "gru")
         for name, flags in targets.items()
-    ]
+    ],
 )

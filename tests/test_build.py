@@ -51,7 +51,7 @@ def test_a_chapter_runs_with_its_profile_and_this_library(tree):
     assert "executed  tiny (smoke)" in done.stdout
     text = executed(tree).read_text(encoding="utf8")
     assert f"smoke 2 {tree / 'emt_core' / '__init__.py'}" in text
-    assert "This page: the parameters of the smoke profile" in text
+    assert "count = 2  # a number" in text and "injected" not in text
     notebook = json.loads(text)
     assert "papermill" not in notebook["metadata"]
     assert notebook["metadata"]["emt"]["versions"].keys() == {"python", "torch", "numpy"}
@@ -105,6 +105,10 @@ def test_executed_again_exactly_when_an_input_changed(tree):
     assert runs(), "the lock"
     append("book/data/table.csv", "a,b\n")
     assert runs(), "the data"
+    append("book/claims/tiny.toml", "")
+    assert runs(), "its claims"
+    append("book/claims/other.toml", "")
+    assert not runs(), "another chapter's claims"
     (tree / "emt_core" / "new.js").unlink()
     assert runs(), "a file of the library gone"
     assert not runs()

@@ -27,7 +27,8 @@ from chapters import (  # noqa: E402
     run_notebook,
     toc_order,
 )
-from sync import pair_of, setup_source  # noqa: E402
+from check_code import complaints  # noqa: E402
+from sync import pair_of  # noqa: E402
 
 CHAPTERS = chapter_names()
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
@@ -95,15 +96,20 @@ def test_pair_carries_only_text_that_is_compared(chapter):
 
 @each_chapter
 def test_form_of_the_code_cells(chapter):
-    """First the setup cell, then parameters with a comment each; no cell over 30 lines."""
+    """First the parameters with a comment each; ideas and no plumbing (tools/check_code.py)."""
     cells = code_cells(read_pair(chapter))
-    assert cells[0].source == setup_source()
-    assert has_tag(cells[0], "remove-cell")
-    assert has_tag(cells[1], "parameters")
-    for line in cells[1].source.splitlines():
+    assert has_tag(cells[0], "parameters")
+    for line in cells[0].source.splitlines():
         assert ("=" in line and "#" in line) or not line.strip(), f"a parameter wants a comment: {line}"
-    for cell in cells:
-        assert len(cell.source.splitlines()) <= 30, cell.source
+    assert complaints(read_pair(chapter)) == []
+
+
+@each_chapter
+def test_every_claim_of_the_file_is_in_the_chapter(chapter):
+    """book/claims/x.toml holds the claims that x shows, and no other."""
+    path = ROOT / "_build" / "executed" / "smoke" / f"{chapter}.ipynb"
+    shown = {claim.id for claim in claims.collect(path)}
+    assert shown == (set(claims.written(chapter)) if (BOOK / "claims" / f"{chapter}.toml").exists() else set())
 
 
 @each_chapter

@@ -9,6 +9,7 @@ notebook goes to _build/failed/<profile>/ instead.
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from chapters import BOOK, ROOT, check_parameters, profile_section, run_notebook
+from chapters import BOOK, ROOT, check_parameters, has_tag, profile_section, run_notebook
 
 
 def inputs_hash(chapter: str, profile: str) -> str:
@@ -32,7 +33,8 @@ def inputs_hash(chapter: str, profile: str) -> str:
     ]
     data = [p for p in (BOOK / "data").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     build = [ROOT / "requirements.txt", ROOT / "setup.py"]
-    for path in [BOOK / f"{chapter}.md", *build, *sorted(library), *sorted(data)]:
+    own = [path for path in (BOOK / f"{chapter}.md", BOOK / "claims" / f"{chapter}.toml") if path.exists()]
+    for path in [*own, *build, *sorted(library), *sorted(data)]:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.relative_to(ROOT).as_posix()} {content}\n".encode())
     section = json.dumps(profile_section(profile, chapter), sort_keys=True)
@@ -57,8 +59,31 @@ def describe_failure(chapter: str, error) -> str:
     return "\n".join(lines)
 
 
-def finish(notebook, digest: str, profile: str, seconds: float):
-    """Record what made the notebook, for the status page and for the next build; say whose parameters were injected."""
+def with_parameters(notebook, parameters: dict):
+    """The notebook as it ran: the parameters' cell holds this run's values, and papermill's cell after it is gone."""
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if cell.cell_type == "code" and has_tag(cell, "parameters"):
+            cell.source = with_values(cell.source, parameters)
+    notebook.cells = [cell for cell in notebook.cells if not has_tag(cell, "injected-parameters")]
+    return notebook
+
+
+def with_values(source: str, values: dict) -> str:
+    """A cell of assignments, one a line, with other values; comments stay."""
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        name = node.targets[0].id if isinstance(node, ast.Assign) else ""
+        if name in values:
+            rest = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
+            lines[node.lineno - 1 : node.end_lineno] = [f"{name} = {values[name]!r}{rest}"] + [""] * (
+                node.end_lineno - node.lineno
+            )
+    return "\n".join(lines)
+
+
+def finish(notebook, digest: str, profile: str, seconds: float, parameters: dict):
+    """Record what made the notebook, for the status page and for the next build."""
     notebook.metadata["emt"] = {
         "inputs": digest,
         "profile": profile,
@@ -68,13 +93,7 @@ def finish(notebook, digest: str, profile: str, seconds: float):
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
     del notebook.metadata["papermill"]  # it holds this machine's paths
-    for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.source = cell.source.replace(
-                "# Parameters", f"# This page: the parameters of the {profile} profile", 1
-            )
-    return notebook
+    return with_parameters(notebook, parameters)
 
 
 def execute(chapter: str, profile: str, build: Path) -> int:
@@ -101,7 +120,7 @@ def execute(chapter: str, profile: str, build: Path) -> int:
     try:
         check_parameters(notebook, parameters, chapter)
         done = run_notebook(notebook, growing, parameters)
-        nbformat.write(finish(done, digest, profile, time.perf_counter() - start), growing)
+        nbformat.write(finish(done, digest, profile, time.perf_counter() - start, parameters), growing)
         growing.replace(target)
     except Exception as error:
         target.unlink(missing_ok=True)

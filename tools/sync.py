@@ -4,8 +4,8 @@
     python tools/sync.py --check    # make lint: says which pairs are out of date; executes nothing
 
 A pair carries the chapter's cells with stable ids, and of the outputs only the text of cells tagged
-`nbval-check-output`: no pictures, no times, so that running this twice changes nothing. The setup cell, with
-which Colab fetches the book, is written into both from the repository's address in _config.yml.
+`nbval-check-output`: no pictures, no times, so that running this twice changes nothing. What readers open elsewhere is
+the reading notebook that tools/reading.py makes.
 """
 
 import argparse
@@ -14,47 +14,15 @@ import sys
 
 import jupytext
 import nbformat
-import yaml
-from chapters import BOOK, CONFIG, chapter_names, has_tag, run_notebook
+from chapters import BOOK, chapter_names, has_tag, run_notebook
 
-SETUP = """\
-# On Colab: fetch the book and install its library (elsewhere this cell does nothing)
-import sys
-
-if "google.colab" in sys.modules:
-    !git clone -q --depth 1 -b {branch} {url} && pip install -q "./{name}[book]"
-    %cd {name}/book"""
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 KEPT_METADATA = ("kernelspec", "jupytext")
 
 
-def setup_source() -> str:
-    """The text of the setup cell."""
-    repository = yaml.safe_load(CONFIG.read_text(encoding="utf8"))["repository"]
-    url = repository["url"].rstrip("/")
-    return SETUP.format(url=url, branch=repository["branch"], name=url.rsplit("/", 1)[1])
-
-
-def is_setup(cell) -> bool:
-    """Whether a cell is a setup cell: current, old, or the line `# setup` that holds its place."""
-    mine = "google.colab" in cell.source or cell.source.strip() == "# setup"
-    return cell.cell_type == "code" and mine and has_tag(cell, "remove-cell")
-
-
-def with_setup(notebook):
-    """Put the setup cell in as the first code cell, or bring it up to date."""
-    cell = next((c for c in notebook.cells if is_setup(c)), None)
-    if cell is None:
-        first = next((i for i, c in enumerate(notebook.cells) if c.cell_type == "code"), len(notebook.cells))
-        cell = nbformat.v4.new_code_cell(metadata={"tags": ["remove-cell"]})
-        notebook.cells.insert(first, cell)
-    cell.source = setup_source()
-    return notebook
-
-
 def pair_of(chapter: str):
     """The chapter as a notebook without outputs; a cell's id follows from its text, so it is the same at every run."""
-    notebook = with_setup(jupytext.read(BOOK / f"{chapter}.md"))
+    notebook = jupytext.read(BOOK / f"{chapter}.md")
     seen: dict[str, int] = {}
     for cell in notebook.cells:
         text = f"{cell.cell_type}\n{cell.source}"
@@ -65,21 +33,6 @@ def pair_of(chapter: str):
     notebook.metadata = {key: notebook.metadata[key] for key in KEPT_METADATA}
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
-
-
-def chapter_text(chapter: str) -> str:
-    """The .md with its setup cell up to date. All else is left as the author wrote it."""
-    path = BOOK / f"{chapter}.md"
-    text = path.read_text(encoding="utf8")
-    notebook = jupytext.read(path)
-    old = next((c.source for c in notebook.cells if is_setup(c)), None)
-    if old == setup_source():
-        return text
-    if old is not None and text.count(old) == 1:
-        return text.replace(old, setup_source())
-    cell = f"```{{code-cell}} ipython3\n:tags: [remove-cell]\n\n{setup_source()}\n```\n\n"
-    first = text.index("```{code-cell}")
-    return text[:first] + cell + text[first:]
 
 
 def checked_text(output) -> dict | None:
@@ -107,7 +60,7 @@ def with_checked_outputs(notebook):
 def agrees(chapter: str) -> bool:
     """Whether the pair, outputs aside, is what the .md gives."""
     path = BOOK / f"{chapter}.ipynb"
-    if not path.exists() or chapter_text(chapter) != (BOOK / f"{chapter}.md").read_text(encoding="utf8"):
+    if not path.exists():
         return False
     pair = nbformat.read(path, as_version=4)
     for cell in pair.cells:
@@ -129,7 +82,6 @@ def main() -> int:
             print(f"book/{chapter}.ipynb is out of date: run `make sync`", file=sys.stderr)
         return 1 if stale else 0
     for chapter in chapters:
-        (BOOK / f"{chapter}.md").write_text(chapter_text(chapter), encoding="utf8")
         nbformat.write(with_checked_outputs(pair_of(chapter)), BOOK / f"{chapter}.ipynb")
         print(f"book/{chapter}.ipynb written")
     return 0

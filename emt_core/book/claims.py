@@ -1,7 +1,9 @@
 """Claims of the papers beside what was obtained here, with a verdict that is computed by a stated rule.
 
-A chapter makes :class:`Claim` records and ends a cell with ``show(...)``. The table it shows carries the records in the
-notebook's output, from where the book's page of all claims and the tests collect them.
+What is claimed, where, and the rule that decides stand in ``book/claims/<chapter>.toml``, one table a claim; a chapter
+joins them with what it obtained, ``claims.table("circuit", profile, {"circuit-exact": errors})``, and ends a cell with
+it. The table carries the records in the notebook's output, from where the book's page of all claims and the tests
+collect them.
 """
 
 from __future__ import annotations
@@ -9,12 +11,15 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from emt_core.book import shipped
 
 MIME = "application/vnd.emt.claims+json"
 PROFILES = ("smoke", "default", "full")
@@ -39,6 +44,14 @@ class Rule:
 
     def __str__(self) -> str:
         return f"{self.statistic} {self.relation} {self.bound:g}"
+
+    @classmethod
+    def parse(cls, text: str) -> Rule:
+        """The inverse of ``str``: ``Rule.parse("median ≤ 0.005")``."""
+        words = text.split()
+        if len(words) != 3:
+            raise ValueError(f'rule must read as "median ≤ 0.005", got {text!r}')
+        return cls(words[0], words[1], float(words[2]))
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,36 @@ def show(*claims: Claim) -> Table:
     if len(set(names)) != len(names):
         raise ValueError(f"claims must have distinct ids, got {names}")
     return Table(claims)
+
+
+def written(chapter: str) -> dict[str, dict]:
+    """The claims of a chapter as ``book/claims/<chapter>.toml`` has them: id to what :class:`Claim` holds of it.
+
+    Raises:
+        ValueError: a claim lacks a line or has one too many.
+    """
+    records = tomllib.loads(shipped.path(f"{chapter}.toml", "claims").read_text(encoding="utf8"))
+    required = {"paper", "place", "statement", "claimed", "rule"}
+    for name, record in records.items():
+        wrong = (required - record.keys()) | (record.keys() - required - {"needs", "expected_to_fail"})
+        if wrong:
+            raise ValueError(f"claim {name!r} of {chapter} must have {sorted(required)}; amiss: {sorted(wrong)}")
+        record["rule"] = Rule.parse(record["rule"])
+    return records
+
+
+def table(chapter: str, profile: str, obtained: Mapping[str, Any]) -> Table:
+    """The claimed / obtained table of a chapter: of those claims whose values ``obtained`` has. End a cell with it.
+
+    Raises:
+        ValueError: ``obtained`` is empty or names a claim that the chapter's file does not have.
+    """
+    records = written(chapter)
+    if not obtained or (unknown := sorted(obtained.keys() - records.keys())):
+        raise ValueError(
+            f"obtained must name claims of book/claims/{chapter}.toml, got {unknown if obtained else 'none'}"
+        )
+    return Table(tuple(Claim(name, values=v, profile=profile, **records[name]) for name, v in obtained.items()))
 
 
 def collect(notebook: str | Path) -> list[Claim]:

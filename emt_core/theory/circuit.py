@@ -39,6 +39,18 @@ def on_cycle(task: VariableBinding) -> Bool[Tensor, "SD"]:
     return torch.zeros(len(successor), dtype=torch.bool).index_fill(0, reached, True)
 
 
+def kept_by_deletion(task: VariableBinding, modulus: float = 0.8) -> Bool[Tensor, "SD"]:
+    """The paper's rule for the effective Φ (arXiv:2310.02430): entry i is kept if deleting row and column i lowers the
+    number of eigenvalues whose modulus exceeds ``modulus``. The slow check of :func:`on_cycle`."""
+    phi = interaction_matrix(task)
+
+    def large(matrix: Tensor) -> int:
+        return int((torch.linalg.eigvals(matrix).abs() > modulus).sum()) if len(matrix) else 0
+
+    rest = [[j for j in range(len(phi)) if j != i] for i in range(len(phi))]
+    return torch.tensor([large(phi[keep][:, keep]) < large(phi) for keep in rest])
+
+
 def effective_interaction(task: VariableBinding) -> Float[Tensor, "SD SD"]:
     """Effective Φ: rows and columns of the entries off every cycle are zeroed; same shape as Φ.
     Its rank, the task's effective rank, is the number of eigenvalues on the unit circle. An entry that is zeroed may

@@ -1,0 +1,78 @@
+"""How the book's pictures look, and what they share: colours, settings, panels, checks of arrays.
+
+Arrays may be NumPy arrays, tensors on any device, or nested sequences. Colours are Okabe and Ito's, told apart by the
+colour-blind; sign and kind are never shown by colour alone where a reader must decide by them. The background is white,
+so that the site can invert a picture for dark mode.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+Values = np.ndarray | torch.Tensor | Sequence
+
+STYLE = mpl.rc_params_from_file(Path(__file__).with_name("emt.mplstyle"), use_default_template=False)
+LINES = BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK = STYLE["axes.prop_cycle"].by_key()["color"]
+DIVERGING = LinearSegmentedColormap.from_list("emt", ["#00456e", BLUE, "#ffffff", VERMILLION, "#7a3600"])
+
+
+def style() -> AbstractContextManager:
+    """The book's settings within a block: `with style(): ...`."""
+    return plt.rc_context(STYLE)
+
+
+def use_style() -> None:
+    """The book's settings from here on; in a notebook, pictures become SVG without a date (equal runs, equal bytes)."""
+    mpl.rcParams.update(STYLE)
+    from IPython import get_ipython
+
+    if get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("svg", metadata={"Date": None})
+
+
+def as_numpy(values: Values, name: str, *shape: int | None, real: bool = False) -> np.ndarray:
+    """`values` as an array of this shape (None: any length), real on request, or a ValueError naming `name`."""
+    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if array.ndim != len(shape) or any(want not in (None, got) for got, want in zip(array.shape, shape, strict=True)):
+        expected = ", ".join("any" if want is None else str(want) for want in shape)
+        raise ValueError(f"{name}: got shape {array.shape}, expected ({expected})")
+    if real and np.iscomplexobj(array):
+        raise ValueError(f"{name}: got {array.dtype}, expected real numbers")
+    return array
+
+
+def framed(ax: Axes, matrix: np.ndarray, vmax: float, title: str, **font: Any) -> None:
+    """A matrix on the diverging scale from -vmax to vmax, in a frame without ticks."""
+    ax.imshow(matrix, cmap=DIVERGING, vmin=-vmax, vmax=vmax)
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(True)
+    ax.set_title(title, **font)
+
+
+def panels(count: int, columns: int, panel: tuple, margin: tuple) -> tuple[Figure, np.ndarray]:
+    """A figure and its Axes, (rows, columns); those beyond `count` are blank. Sizes are (width, height) in inches."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    size = margin[0] + panel[0] * columns, margin[1] + panel[1] * rows
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def ensemble(values: Values, name: str, length: int) -> np.ndarray:
+    """(length,) or (M, length) as (M, length)."""
+    values = values.detach().cpu() if isinstance(values, torch.Tensor) else values
+    return as_numpy(np.atleast_2d(values), name, None, length)
