@@ -46,8 +46,9 @@ test: $(STAMP) ## lint, build the smoke site into _build/test/html, run every te
 pytest: $(STAMP)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadgroup
 
-lab: $(STAMP) ## open JupyterLab on the chapters (edit book/*.md as notebooks)
-	$(VENV)/bin/jupyter lab --notebook-dir=.
+lab: $(STAMP) ## open JupyterLab on the reading notebooks (those of the last build; of the smoke profile if there is none)
+	@test -d $(HTML)/notebooks || $(MAKE) --no-print-directory $(PARALLEL) PROFILE=smoke site
+	$(VENV)/bin/jupyter lab --notebook-dir=$(HTML)/notebooks
 
 sync: $(STAMP) ## write each chapter's paired .ipynb from its .md
 	$(PY) tools/sync.py

@@ -227,18 +227,17 @@ def test_favicon(browser, origin):
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_launch_and_download_buttons(chapter):
-    """Binder and Colab open the paired notebook; both forms of the chapter download, and without outputs."""
+    """Binder and Colab open the reading notebook, which downloads too, as the chapter's text does."""
     text = (SITE / "book" / f"{chapter}.html").read_text(encoding="utf8")
-    repository = re.search(r"(?m)^\s*url:\s*https://github\.com/(\S+)", (ROOT / "_config.yml").read_text("utf8")).group(
-        1
-    )
-    assert f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/book/{chapter}.ipynb" in text
-    assert f"https://colab.research.google.com/github/{repository}/blob/main/book/{chapter}.ipynb" in text
-    for suffix in (".ipynb", ".md"):
-        assert f'href="../_sources/book/{chapter}{suffix}"' in text
-        assert (SITE / "_sources" / "book" / (chapter + suffix)).read_bytes() == (
-            ROOT / "book" / (chapter + suffix)
-        ).read_bytes()
+    config = (ROOT / "_config.yml").read_text("utf8")
+    repository = re.search(r"(?m)^\s*url:\s*https://github\.com/(\S+)", config).group(1)
+    path = f"notebooks/{chapter}.ipynb"
+    assert f"https://mybinder.org/v2/gh/{repository}/gh-pages?urlpath=lab/tree/{path}" in text
+    assert f"https://colab.research.google.com/github/{repository}/blob/gh-pages/{path}" in text
+    assert f'href="../{path}"' in text and (SITE / path).is_file()
+    assert f'href="../_sources/book/{chapter}.md"' in text
+    assert (SITE / "_sources" / "book" / f"{chapter}.md").read_bytes() == (ROOT / "book" / f"{chapter}.md").read_bytes()
+    assert not (SITE / "_sources" / "book" / f"{chapter}.ipynb").exists()
 
 
 @needs_browser

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import reading
 from chapters import BOOK, CONFIG, ROOT, chapter_names, toc_order
 
 REDIRECT = """<!DOCTYPE html>
@@ -139,18 +140,23 @@ def run_sphinx(source: Path, out: Path) -> Path:
     return out / "_build" / "html"
 
 
-def complete(site: Path) -> None:
-    """What Sphinx leaves to do: clean downloads, a first page, and pages that open from a plain folder.
+def complete(site: Path, executed: Path) -> None:
+    """What Sphinx leaves to do: downloads, a first page, and pages that open from a plain folder.
 
-    A reader downloads the clean pair, not the executed notebook that Sphinx was given. The theme asks for its icon
-    fonts ahead of time, across origins, which a browser refuses where there is no server; they load without that.
+    A reader downloads the reading notebook or the chapter's text, not the executed notebook that Sphinx was given. The
+    theme asks for its icon fonts ahead of time, across origins, which a browser refuses where there is no server; they
+    load without that.
     """
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf8")
         page.write_text(re.sub(r'<link rel="preload" as="font"[^>]*>\n?', "", text), encoding="utf8")
     for name in chapter_names():
-        for suffix in (".ipynb", ".md"):
-            shutil.copy(BOOK / f"{name}{suffix}", site / "_sources" / "book")
+        (site / "_sources" / "book" / f"{name}.ipynb").unlink()
+        shutil.copy(BOOK / f"{name}.md", site / "_sources" / "book")
+    labels = site / "labels.json"
+    reading.write(executed, labels, site / "notebooks")
+    labels.unlink()
+    shutil.copytree(ROOT / "binder", site / "binder")  # Binder builds its machine from the branch that holds the site
     first = toc_order()[0] + ".html"
     title = re.search(r"(?m)^title:\s*(.+)$", CONFIG.read_text(encoding="utf8")).group(1)
     (site / "index.html").write_text(REDIRECT.format(title=html.escape(title), page=first), encoding="utf8")
@@ -170,14 +176,14 @@ def main() -> None:
     source = build / "source" / args.profile
     stage(source, build / "executed" / args.profile, build / "web" / "vendor")
     inputs = [source, CONFIG, ROOT / "_toc.yml", ROOT / "tools", ROOT / "requirements.txt"]
-    pairs = [BOOK / f"{name}{suffix}" for name in chapter_names() for suffix in (".ipynb", ".md")]
-    state = digest(*inputs, *pairs)
+    texts = [BOOK / f"{name}.md" for name in chapter_names()]
+    state = digest(*inputs, ROOT / "binder", *texts)
     record = target / ".emt-inputs"
     if record.exists() and record.read_text() == state:
         print(f"site is up to date: {target}")
         return
     new = run_sphinx(source, build / "sphinx" / args.profile)
-    complete(new)
+    complete(new, build / "executed" / args.profile)
     (new / ".emt-inputs").write_text(state)
     old = target.with_name(target.name + ".old")
     shutil.rmtree(old, ignore_errors=True)

@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
-# Colab and Binder find the book by this one setting; `make sync` writes it into each chapter's setup cell.
+# where the book lives: launch buttons and reading notebooks follow it
 CONFIG = ROOT / "_config.yml"
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emt_core.book import claims
 from emt_core.book.claims import MIME, PROFILES, Claim, Rule, collect, show, to_html
 
 NAN = math.nan
@@ -215,3 +216,31 @@ def test_the_page_of_claims_names_what_contradicts_the_papers(root, monkeypatch)
     assert "Of 2 claims" in text and ", 1 do not hold" in text
     assert '<li><a href="#claim-b">statement &lt;b&gt;</a></li>' in text
     assert text.count("<li>") == 1
+
+
+def test_claims_of_a_chapter_come_from_its_file(tmp_path, monkeypatch):
+    text = '[a]\npaper = "EMT"\nplace = "here"\nstatement = "It is."\nclaimed = "1"\nrule = "mean ≥ 0.5"\n'
+    text += '[b]\npaper = "book"\nplace = "here"\nstatement = "Is not."\nclaimed = "-"\nrule = "max = 0"\n'
+    text += 'needs = "default"\nexpected_to_fail = true\n'
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "x.toml").write_text(text, encoding="utf8")
+    monkeypatch.setattr("emt_core.book.shipped.HERE", tmp_path)
+    shown = claims.table("x", "smoke", {"b": 3, "a": [0.5, 0.7]}).claims
+    assert [(c.id, c.paper, c.verdict) for c in shown] == [("b", "book", "not decided here"), ("a", "EMT", "holds")]
+    assert shown[1].rule == Rule("mean", "≥", 0.5) and shown[0].expected_to_fail
+    with pytest.raises(ValueError, match=r"obtained must name claims of book/claims/x\.toml, got \['c'\]"):
+        claims.table("x", "smoke", {"a": 1, "c": 1})
+    with pytest.raises(ValueError, match="got none"):
+        claims.table("x", "smoke", {})
+    with pytest.raises(FileNotFoundError, match="claims/y"):
+        claims.table("y", "smoke", {"a": 1})
+    (tmp_path / "claims" / "x.toml").write_text(text.replace("claimed", "claim"), encoding="utf8")
+    with pytest.raises(ValueError, match=r"claim 'a' of x must have .* amiss: \['claim', 'claimed'\]"):
+        claims.table("x", "smoke", {"a": 1})
+
+
+@pytest.mark.parametrize("text", ["max ≤", "max ≤ x", "most ≤ 1", ""], ids=str)
+def test_a_rule_that_cannot_be_read(text):
+    with pytest.raises(ValueError):
+        Rule.parse(text)
+    assert Rule.parse(str(Rule("median", "≤", 1e-10))) == Rule("median", "≤", 1e-10)
