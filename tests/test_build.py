@@ -206,3 +206,17 @@ def test_a_reply_is_heard_though_a_message_is_sent_meanwhile():
                 kernel.close(0)
 
     assert asyncio.run(heard()) == "reply"
+
+
+def test_the_parameters_cell_shows_what_ran():
+    """Values of the run stand in the chapter's own cell, beside their comments; lists over several lines become one."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    from execute import with_values
+
+    source = 'a = 1  # über\nb = [\n    1,\n    2,\n]  # several\nc = "x"  # kept\n'
+    done = with_values(source, {"a": 2.5, "b": [[3, "y"]]})
+    assert [line for line in done.splitlines() if line] == [
+        "a = 2.5  # über",
+        "b = [[3, 'y']]  # several",
+        'c = "x"  # kept',
+    ]
