@@ -1,0 +1,83 @@
+"""What becomes of networks that do not find the circuit: maps over units and penalties, partial spectra, probes."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from emt_core.book.figures.style import BLACK, BLUE, VERMILLION, Values, as_numpy
+
+
+def maps(layers: Mapping[str, Values], penalties: Sequence[float], sizes: Sequence[int]) -> Figure:
+    """One map per layer, (penalties, sizes, seeds) each with values from 0 to 1: means over seeds, written in."""
+    figure, axes = plt.subplots(1, len(layers), figsize=(9.5, 0.9 + 0.62 * len(penalties)), sharey=True, squeeze=False)
+    for ax, (title, values) in zip(axes[0], layers.items(), strict=True):
+        mean = as_numpy(values, title, len(penalties), len(sizes), None).mean(2)
+        ax.imshow(mean, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+        for (i, j), value in np.ndenumerate(mean):
+            ink = "white" if value < 0.6 else "black"
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=10)
+        ax.set_xticks(range(len(sizes)), sizes)
+        ax.set(title=title, xlabel="units")
+        ax.grid(False)
+    axes[0, 0].set_yticks(range(len(penalties)), [f"{p:g}" for p in penalties])
+    axes[0, 0].set_ylabel("L2 penalty")
+    return figure
+
+
+def partial(counts: Values, off_by: Values, scarce: Values, at_random: Mapping[int, float]) -> Figure:
+    """Networks (K,) with some eigenvalues: how far off (radians) against how many; a dot where units are ``scarce``."""
+    counts, off_by = as_numpy(counts, "counts", None), as_numpy(off_by, "off_by", None)
+    scarce = as_numpy(scarce, "scarce", len(counts)).astype(bool)
+    figure, ax = plt.subplots(figsize=(6.4, 3.5))
+    shift = np.random.default_rng(0).uniform(-0.15, 0.15, len(counts))  # so that equal points are seen
+    for choose, marker, label in ((scarce, "o", "fewer units than rank"), (~scarce, "^", "enough units")):
+        ax.plot((counts + shift)[choose], off_by[choose], marker, alpha=0.7, label=label)
+    ax.plot(list(at_random), list(at_random.values()), "--", color="#777777", label="random angles")
+    ax.set(xlabel="eigenvalues of modulus above 0.9", ylabel="off by (radians)", ylim=(-0.02, None))
+    ax.legend()
+    return figure
+
+
+def probes(reads: Mapping[tuple[int, bool], Sequence[Values]], sizes: Sequence[int], own: Values, rank: int) -> Figure:
+    """Signs read from the state by a linear and a non-linear probe, each (seeds,) at ``reads[size, later]``, beside the
+    mean accuracy of the network's ``own`` output (sizes,)."""
+    own = as_numpy(own, "own", len(sizes))
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True)
+    for ax, later in zip(axes, (False, True), strict=True):
+        for w, (marker, color, label) in enumerate(
+            (("o", BLUE, "linear probe"), ("^", VERMILLION, "non-linear probe"))
+        ):
+            for j, size in enumerate(sizes):
+                values = as_numpy(reads[size, later][w], "reads", None)
+                at = j + 0.1 * (2 * w - 1) + np.zeros(len(values))
+                ax.plot(at, values, marker, color=color, alpha=0.7, label=label if j == 0 else None)
+        ax.plot(range(len(sizes)), own, color=BLACK, label="own output")
+        ax.axvline(float(np.interp(rank, sizes, range(len(sizes)))), color="#777777", linestyle=":")
+        ax.set_xticks(range(len(sizes)), sizes)
+        ax.set(xlabel="units", title="2S steps later" if later else "inputs just read", ylim=(0.45, 1.02))
+    axes[0].set_ylabel("signs right")
+    axes[0].legend(fontsize=9)
+    return figure
+
+
+def emergence(settings: Mapping[str, tuple], last: int) -> Figure:
+    """One row per setting: (share found, median step, …), both with their interval (value, low, high); infinite steps
+    are never. ``last`` is the last step that was taken."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 0.7 + 0.36 * len(settings)), sharey=True)
+    for k, (share, at, *_) in enumerate(settings.values()):
+        for ax, (value, low, high), most in ((left, share, 1.0), (right, at, float(last))):
+            color = BLUE if k else BLACK
+            if not np.isfinite(value):
+                ax.annotate("never", (most, k), ha="right", va="center", color=color, fontsize=10)
+                if np.isfinite(low):
+                    ax.plot([low, 0.86 * most], [k, k], color=color)
+                continue
+            ends = [[value - low], [min(high, 1.03 * most) - value]]
+            ax.errorbar(value, k, xerr=np.maximum(ends, 0), fmt="o", capsize=3, color=color)
+    left.set_yticks(range(len(settings)), list(settings))
+    left.invert_yaxis()
+    left.set(xlabel="share that found it", xlim=(-0.05, 1.05))
+    right.set(xlabel="at step", xlim=(0, 1.03 * last))
+    return figure
