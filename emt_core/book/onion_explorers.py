@@ -38,7 +38,12 @@ def _packed(given: Mapping, name: str, shapes: dict[str, tuple[int, ...]]) -> di
 
 
 def onion_peel(
-    embedding: Values, gamma: float, tokens: Values, names: Sequence[str] | None = None, caption: str = ""
+    embedding: Values,
+    gamma: float,
+    tokens: Values,
+    names: Sequence[str] | None = None,
+    caption: str = "",
+    name: str = "",
 ) -> Explorer:
     """A sequence as the layers of one state in the plane, h = Σ_p γ^p e(token at p), read by peeling off the largest.
 
@@ -60,12 +65,18 @@ def onion_peel(
         peeled=0,
         tokens=_tokens(tokens, "tokens", len(embedding), 1),
         names=_names(names, len(embedding)),
+        name=name,
         caption=caption,
     )
 
 
 def gru_edit(
-    model: Mapping, edits: Mapping, sequences: Sequence[Values], names: Sequence[str] | None = None, caption: str = ""
+    model: Mapping,
+    edits: Mapping,
+    sequences: Sequence[Values],
+    names: Sequence[str] | None = None,
+    caption: str = "",
+    name: str = "",
 ) -> Explorer:
     """A GRU that repeats sequences, run live in the page: a token is replaced in its state, and it writes from there.
 
@@ -99,6 +110,7 @@ def gru_edit(
         sequence=stored[0],
         position=0,
         token=(stored[0][0] + 1) % vocabulary,
+        name=name,
         caption=caption,
     )
 
@@ -116,6 +128,7 @@ def curve_film(
     *,
     low: Values | None = None,
     high: Values | None = None,
+    name: str = "",
 ) -> Explorer:
     """K curves over the same points in each of F pictures, on one scale for all, with a slider over the pictures.
 
@@ -138,11 +151,11 @@ def curve_film(
     if (low is None) != (high is None):
         raise ValueError(f"{'low' if low is None else 'high'}: got None, expected low and high together or neither")
     packed = {}
-    for name, values in (("curves", curves), ("low", low), ("high", high)):
-        array = np.array([]) if values is None else _finite(values, name, *shape, missing=True)
-        if name == "curves" and log and (array <= 0).any():
+    for key, values in (("curves", curves), ("low", low), ("high", high)):
+        array = np.array([]) if values is None else _finite(values, key, *shape, missing=True)
+        if key == "curves" and log and (array <= 0).any():
             raise ValueError(f"curves: got {np.nanmin(array)}, expected positive numbers on a logarithmic axis")
-        packed[name] = _pack(array)
+        packed[key] = _pack(array)
     return Explorer(
         "panel controls curve_film",
         x=_pack(place),
@@ -157,5 +170,6 @@ def curve_film(
         log=bool(log),
         frame=0,
         point=0,
+        name=name,
         caption=caption,
     )
