@@ -4,6 +4,7 @@ As in `explorers`: Python packs arrays, the scripts in `js/` compute everything 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -172,4 +173,40 @@ def curve_film(
         point=0,
         name=name,
         caption=caption,
+    )
+
+
+def three_codes(
+    tokens: Values,
+    names: Sequence[str] = ("A", "B", "C", "D"),
+    gamma: SupportsFloat = 0.45,
+    overlap: SupportsFloat = 0.9,
+    noise: SupportsFloat = 0.03,
+    caption: str = "",
+    *,
+    name: str = "",
+) -> Explorer:
+    """One sequence stored three ways: in a subspace for each position, as an onion, and in any code between the two.
+
+    Layer p of token v is γ^(ρp) (√(1−ρ) a_pv + √ρ a_v), all axes a orthonormal: ρ, the overlap, is the cosine between
+    a token's layers at two positions; at 0 each position has its own axes, at 1 only a layer's size tells the position.
+    For the ρ of a slider the page tells how often a linear reader (least squares on 300 sequences) and peeling, which
+    knows the layers, find each position in 300 others, with normal noise on every axis. tokens: 2 to 5 integers;
+    names: 2 to 5 short ones, the vocabulary; gamma: from 0.05 to 0.49 (above, smaller layers can outweigh a larger
+    one); noise: its standard deviation, 0 to 0.1. `tokens`, `read` (how many of them), `overlap` and `noise` follow the
+    reader.
+    """
+    most = 5  # more would be too small on a phone
+    if not 2 <= len(names) <= most:
+        raise ValueError(f"names: got {len(names)}, expected 2 to {most}")
+    tokens = _tokens(tokens, "tokens", len(names), 2)
+    if len(tokens) > most:
+        raise ValueError(f"tokens: got {len(tokens)} tokens, expected 2 to {most}")
+    state = {"gamma": float(gamma), "overlap": float(overlap), "noise": float(noise)}
+    for key, low, high in (("gamma", 0.05, 0.49), ("overlap", 0, 1), ("noise", 0, 0.1)):
+        if not low <= state[key] <= high:
+            raise ValueError(f"{key}: got {state[key]}, expected a number from {low} to {high}")
+    names = [str(token) for token in names]
+    return Explorer(
+        "controls three_codes", tokens=tokens, names=names, read=len(tokens), **state, name=name, caption=caption
     )
