@@ -178,7 +178,7 @@ function render({ model, el }) {
         return cell;
       }));
     table.replaceChildren(
-      html("caption", {}, `positions read rightly, of ${SAMPLES} other sequences (chance ${percent(1 / names.length)})`),
+      html("caption", {}, `positions read correctly in ${SAMPLES} other sequences (chance ${percent(1 / names.length)})`),
       html("tr", {}, html("td"), ...all.map((_, p) => html("th", { scope: "col" }, `pos. ${p}`))),
       row("linear", known.linear), row("peeling", known.peeling));
     const list = (values) => values.map((value) => Math.round(100 * value)).join(", ");
@@ -191,7 +191,7 @@ function render({ model, el }) {
     note("heading", "the sequence, by position"), menus.element, readSlider.element,
     html("div", { class: "emt-pair" },
       html("div", {}, note("heading", "subspaces: axes for each position"), subspaces),
-      html("div", {}, note("heading", `onion: an axis for each token, layers γ = ${gamma} apart`), onion, sum)),
+      html("div", {}, note("heading", `onion: an axis for each token, each layer ${gamma} of the last`), onion, sum)),
     betweenHeading, between, overlapSlider.element, noiseSlider.element, table, status,
     note("key", "Each bar is an axis of the state, and each piece of it a layer, with the number of its position. " +
       "Overlap 0 is the first code, 1 the second."),
