@@ -242,7 +242,7 @@ def test_launch_and_download_buttons(chapter):
 
 @needs_browser
 def test_explorers_react_to_the_keyboard(browser, origin):
-    """In the static page, with no kernel, an arrow key on an explorer's slider changes what it says."""
+    """In the static page, with no kernel, an arrow key on an explorer's slider or choice changes what it says."""
     seen = 0
     for chapter in CHAPTERS:
         with watched_page(browser, origin) as (page, problems):
@@ -251,7 +251,7 @@ def test_explorers_react_to_the_keyboard(browser, origin):
             for explorer in page.locator(".emt-explorer").all():
                 status = explorer.locator(".emt-status").first
                 before = status.inner_text()
-                explorer.locator("input[type=range]").first.focus()
+                explorer.locator("input").first.focus()
                 page.keyboard.press("ArrowRight")
                 page.wait_for_timeout(200)
                 assert status.inner_text() != before, f"{chapter}: an explorer does not answer the keyboard"

@@ -4,6 +4,7 @@ As in `explorers`: Python packs arrays, the scripts in `js/` compute everything 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -38,7 +39,12 @@ def _packed(given: Mapping, name: str, shapes: dict[str, tuple[int, ...]]) -> di
 
 
 def onion_peel(
-    embedding: Values, gamma: float, tokens: Values, names: Sequence[str] | None = None, caption: str = ""
+    embedding: Values,
+    gamma: float,
+    tokens: Values,
+    names: Sequence[str] | None = None,
+    caption: str = "",
+    name: str = "",
 ) -> Explorer:
     """A sequence as the layers of one state in the plane, h = Σ_p γ^p e(token at p), read by peeling off the largest.
 
@@ -60,12 +66,18 @@ def onion_peel(
         peeled=0,
         tokens=_tokens(tokens, "tokens", len(embedding), 1),
         names=_names(names, len(embedding)),
+        name=name,
         caption=caption,
     )
 
 
 def gru_edit(
-    model: Mapping, edits: Mapping, sequences: Sequence[Values], names: Sequence[str] | None = None, caption: str = ""
+    model: Mapping,
+    edits: Mapping,
+    sequences: Sequence[Values],
+    names: Sequence[str] | None = None,
+    caption: str = "",
+    name: str = "",
 ) -> Explorer:
     """A GRU that repeats sequences, run live in the page: a token is replaced in its state, and it writes from there.
 
@@ -99,6 +111,7 @@ def gru_edit(
         sequence=stored[0],
         position=0,
         token=(stored[0][0] + 1) % vocabulary,
+        name=name,
         caption=caption,
     )
 
@@ -116,6 +129,7 @@ def curve_film(
     *,
     low: Values | None = None,
     high: Values | None = None,
+    name: str = "",
 ) -> Explorer:
     """K curves over the same points in each of F pictures, on one scale for all, with a slider over the pictures.
 
@@ -138,11 +152,11 @@ def curve_film(
     if (low is None) != (high is None):
         raise ValueError(f"{'low' if low is None else 'high'}: got None, expected low and high together or neither")
     packed = {}
-    for name, values in (("curves", curves), ("low", low), ("high", high)):
-        array = np.array([]) if values is None else _finite(values, name, *shape, missing=True)
-        if name == "curves" and log and (array <= 0).any():
+    for key, values in (("curves", curves), ("low", low), ("high", high)):
+        array = np.array([]) if values is None else _finite(values, key, *shape, missing=True)
+        if key == "curves" and log and (array <= 0).any():
             raise ValueError(f"curves: got {np.nanmin(array)}, expected positive numbers on a logarithmic axis")
-        packed[name] = _pack(array)
+        packed[key] = _pack(array)
     return Explorer(
         "panel controls curve_film",
         x=_pack(place),
@@ -157,5 +171,42 @@ def curve_film(
         log=bool(log),
         frame=0,
         point=0,
+        name=name,
         caption=caption,
+    )
+
+
+def three_codes(
+    tokens: Values,
+    names: Sequence[str] = ("A", "B", "C", "D"),
+    gamma: SupportsFloat = 0.45,
+    overlap: SupportsFloat = 0.9,
+    noise: SupportsFloat = 0.03,
+    caption: str = "",
+    *,
+    name: str = "",
+) -> Explorer:
+    """One sequence stored three ways: in a subspace for each position, as an onion, and in any code between the two.
+
+    Layer p of token v is γ^(ρp) (√(1−ρ) a_pv + √ρ a_v), all axes a orthonormal: ρ, the overlap, is the cosine between
+    a token's layers at two positions; at 0 each position has its own axes, at 1 only a layer's size tells the position.
+    For the ρ of a slider the page tells how often a linear reader (least squares on 300 sequences) and peeling, which
+    knows the layers, find each position in 300 others, with normal noise on every axis. tokens: 2 to 5 integers;
+    names: 2 to 5 short ones, the vocabulary; gamma: from 0.05 to 0.49 (above, smaller layers can outweigh a larger
+    one); noise: its standard deviation, 0 to 0.1. `tokens`, `read` (how many of them), `overlap` and `noise` follow the
+    reader.
+    """
+    most = 5  # more would be too small on a phone
+    if not 2 <= len(names) <= most:
+        raise ValueError(f"names: got {len(names)}, expected 2 to {most}")
+    tokens = _tokens(tokens, "tokens", len(names), 2)
+    if len(tokens) > most:
+        raise ValueError(f"tokens: got {len(tokens)} tokens, expected 2 to {most}")
+    state = {"gamma": float(gamma), "overlap": float(overlap), "noise": float(noise)}
+    for key, low, high in (("gamma", 0.05, 0.49), ("overlap", 0, 1), ("noise", 0, 0.1)):
+        if not low <= state[key] <= high:
+            raise ValueError(f"{key}: got {state[key]}, expected a number from {low} to {high}")
+    names = [str(token) for token in names]
+    return Explorer(
+        "controls three_codes", tokens=tokens, names=names, read=len(tokens), **state, name=name, caption=caption
     )

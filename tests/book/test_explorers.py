@@ -195,6 +195,7 @@ def test_a_flipped_content_changes_the_predicted_future_and_an_exact_circuit_fol
     network = copying_network()
     with rendered(browser, travel(**network, initial=np.ones((S, D)))) as page:
         status = page.locator(".emt-status")
+        page.evaluate(f"model.set('step', {S})")  # as the kernel would
         cell = page.get_by_role("button", name="flip variable 2, dimension 1")
         cell.click()
         assert "1 sign flipped by hand" in status.text_content()
@@ -211,11 +212,10 @@ def test_a_flipped_content_changes_the_predicted_future_and_an_exact_circuit_fol
 def test_keyboard_moves_time_and_clicking_a_bit_changes_the_outputs(browser):
     with rendered(browser, travel()) as page:
         status, written = page.locator(".emt-status"), page.locator(".emt-strip").first
-        before = status.text_content()
-        assert f"t = {S} (input phase)" in before
+        assert f"t = {2 * S} (output phase)" in status.text_content()
         page.get_by_role("slider", name="Time step").focus()
         page.keyboard.press("ArrowRight")
-        assert f"t = {S + 1} (output phase)" in status.text_content()
+        assert f"t = {2 * S + 1} (output phase)" in status.text_content()
         drawn = written.inner_html()
         bit = page.get_by_role("button", name="input at step 1, dimension 1")
         pressed = bit.get_attribute("aria-pressed")
@@ -267,7 +267,7 @@ def test_film_counts_eigenvalues_and_follows_keyboard_and_model(browser):
         assert status.text_content().startswith("step 40:")
         assert page.locator(".emt-plane .emt-dot").count() == 6
         assert page.locator(".emt-plane .emt-ring").count() == 4
-        assert page.locator(".emt-text").all_text_contents() == ["×2"]
+        assert page.locator(".emt-plane .emt-text").all_text_contents() == ["×2"]
 
 
 def test_play_runs_to_the_end_and_never_by_itself(browser):
@@ -400,7 +400,9 @@ def test_map_says_what_became_of_a_cell_and_of_each_seed(browser):
         means = [np.nanmean(values[row, column]) for values in (accuracy, found)]
         own, means = ([f"{v:.2f}" if np.isfinite(v) else "not measured" for v in some] for some in (own, means))
         setting = f"L2 {['0', '1e-5'][row]}, hidden {['8', '16', '32, gated'][column]}"
-        return f"{setting}, seed {seed}: accuracy {own[0]}, circuit found {own[1]}; cell means {means[0]}, {means[1]}"
+        return f"{setting}, seed {seed}: accuracy {own[0]}, circuit found {own[1]}." + (
+            f" Mean over the seeds: accuracy {means[0]}, circuit found {means[1]}"
+        )
 
     with rendered(browser, widget) as page:
         status, cells = page.locator(".emt-status"), page.locator(".emt-cell")
@@ -428,13 +430,15 @@ def test_map_says_what_became_of_a_cell_and_of_each_seed(browser):
                 page.keyboard.press("ArrowRight")
             assert page.evaluate("[model.get('cell'), model.get('seed')]") == [[row, column], SEEDS - 1]
         page.evaluate("model.set('cell', [1, 2])")  # as the kernel would
-        assert "accuracy not measured, circuit found 0.00; cell means not measured, 0.00" in status.text_content()
+        assert status.text_content().endswith(
+            "accuracy not measured, circuit found 0.00. Mean over the seeds: accuracy not measured, circuit found 0.00"
+        )
         assert page.get_by_text("eigenvalues not measured", exact=True).is_visible()
         page.evaluate("model.set('seed', 0)")
         assert ", seed 0:" in status.text_content()
         page.evaluate("model.set('cell', [0, 99])")  # no such column: the last one
         assert status.text_content().startswith("L2 0, hidden 32, gated, seed 0")
-        assert page.locator(".emt-text").all_text_contents() == ["×2"]
+        assert page.locator(".emt-plane .emt-text").all_text_contents() == ["×2"]
 
 
 def drawn(spectra, row, column, seed):
@@ -530,11 +534,18 @@ def test_state_of_walk_and_map_is_strict_json():
         (travel, "initial", np.zeros((S, D))),
         (travel, "initial", np.ones((D, S))),
         (travel, "steps", 0),
+        (travel, "start", -1),
+        (travel, "start", S + STEPS + 1),
+        (travel, "edits", [(1, 1)]),
+        (travel, "edits", [(S + STEPS + 1, 1, 1)]),
+        (travel, "edits", [(1, S + 1, 1)]),
+        (travel, "edits", [(1, 1, 0)]),
         (film, "frames", np.zeros(5)),
         (film, "frames", np.full((5, 6), np.nan)),
         (film, "frames", np.zeros((5, 0))),
         (film, "theory", np.zeros((2, 2))),
         (film, "steps", np.zeros(4)),
+        (film, "steps", [0, 10, 10, 20, 30]),
         (film, "losses", np.zeros(6)),
         (film, "losses", np.full(5, np.inf)),
         (walk, "times", np.arange(F + 1)),
@@ -553,6 +564,7 @@ def test_state_of_walk_and_map_is_strict_json():
         (phases, "spectra", np.zeros((R, C, SEEDS, 0))),
         (phases, "spectra", np.full((R, C, SEEDS, 5), np.inf)),
         (phases, "theory", [np.nan]),
+        (phases, "explain", {"no layer": ""}),
         (phases, "layers", {}),
         (phases, "layers", {"accuracy": np.zeros((R, C))}),
         (phases, "layers", {"accuracy": np.full((R, C, SEEDS), 1.01)}),

@@ -28,10 +28,38 @@ function statusLine() {
   return html("p", { class: "emt-status", role: "status", "aria-live": "polite" });
 }
 
+// A button in the prose, <button class="emt-set" name="travel" value="step=12&edits=[[9,2,1]]">, sets what the explorer of
+// that name may be told: values are JSON, or else text. `translate` gives other keys: { key: (value) => ({ trait: value }) }.
+function heed(model, el, movable, translate = {}) {
+  const parsed = (text) => {
+    try {
+      return JSON.parse(text);
+    } catch {
+      return text;
+    }
+  };
+  const kind = (value) => (Array.isArray(value) ? "list" : typeof value);
+  function listen(event) {
+    const pressed = event.target.closest?.("button.emt-set");
+    if (!pressed || !pressed.name || pressed.name !== model.get("name")) return;
+    for (const [key, text] of new URLSearchParams(pressed.value)) {
+      const wanted = translate[key]?.(parsed(text)) ?? { [key]: parsed(text) };
+      for (const [trait, value] of Object.entries(wanted)) {
+        if (movable.includes(trait) && kind(value) === kind(model.get(trait))) model.set(trait, value);
+        else console.error(`explorer ${pressed.name}: got ${key}=${text}, expected one of ${movable.join(", ")}`);
+      }
+    }
+    model.save_changes();
+    el.scrollIntoView({ block: "nearest" });
+  }
+  document.addEventListener("click", listen);
+  return () => document.removeEventListener("click", listen);
+}
+
 // Back, play, forward and a slider from 0 to last. Nothing ever starts by itself: only a press of "Play" does.
 function timeline({ label, last, start, period, status, describe, onMove }) {
   let timer = null;
-  const range = html("input", { type: "range", min: 0, max: last, step: 1, value: start, "aria-label": label });
+  const range = html("input", { type: "range", min: 0, max: last, step: 1, value: start });
   const play = button("Play", () => (timer === null ? run() : stop()), { class: "emt-play" });
   const back = button("◀", () => jump(-1), { "aria-label": "One step back" });
   const forward = button("▶", () => jump(1), { "aria-label": "One step forward" });
@@ -64,7 +92,8 @@ function timeline({ label, last, start, period, status, describe, onMove }) {
     stop();
     show(range.value);
   });
-  const element = html("div", { class: "emt-timeline" }, back, play, forward, range);
+  const element = html("div", { class: "emt-timeline" }, back, play, forward,
+    html("label", { class: "emt-range" }, html("span", {}, label), range));
   return { element, show, stop, position: () => Number(range.value) };
 }
 

@@ -34,10 +34,10 @@ function complexPlane({ values, count, theory, threshold }) {
   key.append(html("span", {}, `dashed: radius ${threshold.toFixed(2)}`));
 
   const at = (which, i) => values.subarray(2 * (which * count + i), 2 * (which * count + i) + 2);
+  const outside = (which) => dots.filter((_, i) => Math.hypot(...at(which, i)) > threshold).length;
   function describe(which) {
-    const outside = dots.filter((_, i) => Math.hypot(...at(which, i)) > threshold).length;
-    const noun = outside === 1 ? "eigenvalue" : "eigenvalues";
-    return `${outside} ${noun} outside radius ${threshold.toFixed(2)}, theory ${expected}`;
+    const noun = outside(which) === 1 ? "eigenvalue" : "eigenvalues";
+    return `${outside(which)} ${noun} outside radius ${threshold.toFixed(2)}, theory ${expected}`;
   }
   function show(which, label) {
     dots.forEach((dot, i) => {
@@ -48,5 +48,5 @@ function complexPlane({ values, count, theory, threshold }) {
     });
     element.setAttribute("aria-label", label);
   }
-  return { element, key, describe, show };
+  return { element, key, expected, outside, describe, show };
 }

@@ -22,7 +22,7 @@ function shared(model, names, redraw) {
   return { put, release };
 }
 
-// A range input with its value in words before it.
+// A range input with its name and its value in words before it.
 function slider(label, low, high, step, onMove) {
   const words = html("span");
   const range = html("input", { type: "range", min: low, max: high, step, "aria-label": label });
@@ -31,7 +31,7 @@ function slider(label, low, high, step, onMove) {
     range.max = last;
     range.value = value;
     range.setAttribute("aria-valuetext", text);
-    words.textContent = text;
+    words.textContent = `${label}: ${text}`;
   }
   return { element: html("div", { class: "emt-slide" }, words, range), show };
 }
@@ -42,6 +42,7 @@ function menu(label, names, onChoose) {
   element.addEventListener("change", () => onChoose(Number(element.value)));
   return element;
 }
+const labelled = (text, control) => html("label", { class: "emt-range" }, html("span", {}, text), control);
 
 // A menu for each position, its number above it.
 function tokenMenus(label, names, onChange) {

@@ -15,14 +15,6 @@ const SHAPES = [
   "M-5.5 -4H5.5L-5.5 4H5.5Z",
 ];
 
-function digits(value) {
-  if (Number.isNaN(value)) return "none";
-  const size = Math.abs(value);
-  const plain = size < 100 ? value.toPrecision(3) : value.toFixed(0);
-  const text = Number.isInteger(value) ? String(value) : size >= 0.01 && size < 1e5 ? plain : value.toExponential(1);
-  return text.replaceAll("-", "−");
-}
-
 // [[first, end), ...]: where `known` holds without a break
 export function runs(known) {
   const found = [];
@@ -32,20 +24,6 @@ export function runs(known) {
     else found.push([i, i + 1]);
   });
   return found;
-}
-
-// Numbers on a logarithmic axis from 10^low to 10^high: whole powers, between them 2 and 5 where few of these fit.
-export function powers(low, high) {
-  const every = Math.max(1, Math.ceil((high - low) / 6));
-  const factors = high - low < 2 ? [1, 2, 5] : [1];
-  const name = (factor, power) => Math.abs(power) < 3
-    ? (factor * 10 ** power).toFixed(Math.max(0, -power))
-    : `${factor > 1 ? `${factor}·` : ""}10${superscript(power)}`;
-  const found = [];
-  for (let power = Math.floor(low); power <= high; power++)
-    for (const factor of power % every ? [] : factors) found.push([power + Math.log10(factor), name(factor, power)]);
-  const shown = found.filter(([at]) => at >= low && at <= high);
-  return shown.length > 1 ? shown : [low, high].map((at) => [at, digits(10 ** at)]);
 }
 
 function render({ model, el }) {
@@ -132,12 +110,14 @@ function render({ model, el }) {
     framed.textContent = `${yLabel} against ${xLabel}, ${nameOf(f)}`;
     status.textContent = describe(f);
     plot.element.setAttribute("aria-label", `${framed.textContent}; ${labels.length} curves; at ${describe(f)}`);
-    pointer.show(i, `${xLabel} ${points[i]}`);
+    pointer.show(i, points[i]);
     if (model.get("frame") === f) return;
     model.set("frame", f);
     model.save_changes();
   }
-  const pointer = slider("Point to read", 0, end, 1, (point) => put({ point }));
+  const pointer = slider(`Point to read, ${xLabel}`, 0, end, 1, (point) => put({ point }));
+  pickable(plot, x, (point) => put({ point }));
+  const deaf = heed(model, el, ["frame", "point"]);
   const start = clamp(model.get("frame"), 0, last);
   const time = timeline({ label: frameLabel || "Picture", last, start, period: 600, status, describe, onMove });
 
@@ -151,6 +131,7 @@ function render({ model, el }) {
   time.show(start);
   return () => {
     time.stop();
+    deaf();
     release();
   };
 }

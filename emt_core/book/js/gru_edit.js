@@ -123,8 +123,8 @@ function render({ model, el }) {
     plain.show(untouched, position, sequence);
     asked.show(wanted, position);
     edited.show(changed, position, wanted);
-    positionSlider.show(position, `position ${position}`, sequence.length - 1);
-    tokenSlider.show(fresh, `new token ${names[fresh]}`);
+    positionSlider.show(position, String(position), sequence.length - 1);
+    tokenSlider.show(fresh, names[fresh]);
     const same = stored.findIndex((tokens) => tokens.join() === sequence.join());
     choice.value = same < 0 ? stored.length : same;
     const picture = stateBars(before, after);
@@ -133,8 +133,8 @@ function render({ model, el }) {
   }
 
   el.append(html("div", { class: "emt-explorer emt-gru" },
-    html("div", { class: "emt-buttons", role: "group", "aria-label": "Choose a sequence" }, choice, random),
-    note("heading", "stored: the GRU has read"), menus.element,
+    html("div", { class: "emt-buttons", role: "group", "aria-label": "Choose a sequence" }, labelled("Sequence", choice), random),
+    note("heading", "stored, by position: the GRU has read"), menus.element,
     note("heading", "written from the state as it is"), plain.element,
     positionSlider.element, tokenSlider.element,
     note("heading", "asked for after the edit"), asked.element,
@@ -143,8 +143,12 @@ function render({ model, el }) {
     note("heading", "value of each unit of the state"), bars,
     note("key", "Bar: before the edit. Line across: after it; orange: the change. ✗ and red: not what was asked for."),
     ...captionOf(model)));
+  const deaf = heed(model, el, ["sequence", "position", "token"]);
   redraw();
-  return release;
+  return () => {
+    deaf();
+    release();
+  };
 }
 
 export default { render };

@@ -76,7 +76,9 @@ function strip(dim, steps) {
   picture.style.maxWidth = `${2.2 * steps * CELL}px`; // few steps should not make giant cells
   const cursor = svg("rect", { width: CELL, height: dim * CELL, class: "emt-cursor" });
   let columns = [];
-  function draw(rows, right) {
+  // A cross where the sign is not the right one; a box where it is not the one of `other`, the run without edits.
+  function draw(rows, right, other) {
+    const boxes = svg("g");
     columns = rows.map((row, t) => {
       const column = svg("g", { transform: `translate(${t * CELL} 0)` });
       row.forEach((value, d) => {
@@ -86,16 +88,20 @@ function strip(dim, steps) {
             ? svg("rect", { x: (CELL - size) / 2, y: middle - size / 2, width: size, height: size, class: "emt-plus" })
             : svg("circle", { cx: CELL / 2, cy: middle, r: Math.max(0, size / 2 - 0.6), class: "emt-minus" }),
         );
+        if (value >= 0 !== other[t][d] >= 0) {
+          const place = { x: t * CELL + 0.7, y: d * CELL + 0.7, width: CELL - 1.4, height: CELL - 1.4 };
+          boxes.append(svg("rect", { ...place, class: "emt-changed" }));
+        }
         if (value >= 0 === right[t][d] >= 0) return;
         const cross = `M1 ${middle - 4}l8 8m0 -8l-8 8`;
         column.append(svg("path", { d: cross, class: "emt-halo" }), svg("path", { d: cross, class: "emt-cross" }));
       });
       return column;
     });
-    picture.replaceChildren(cursor, ...columns);
+    picture.replaceChildren(cursor, ...columns, boxes); // boxes stay, wherever in time the reader is
   }
-  function show(written, upTo, label) {
-    columns.forEach((column, t) => (column.style.visibility = t < upTo ? "visible" : "hidden"));
+  function show(written, upTo, label, later = "emt-hidden") {
+    columns.forEach((column, t) => column.setAttribute("class", t < upTo ? "" : later));
     cursor.setAttribute("x", (written - 1) * CELL);
     cursor.style.visibility = written > 0 ? "visible" : "hidden"; // nothing is written in the input phase
     picture.setAttribute("aria-label", label);
@@ -107,101 +113,139 @@ function render({ model, el }) {
   const [history, dim, steps, editable] = ["history", "dim", "steps", "editable"].map((name) => model.get(name));
   const entries = Object.entries(model.get("weights"));
   const weights = Object.fromEntries(entries.map(([name, text]) => [name, floats(text)]));
-  let inputs = [...model.get("inputs")];
-  let edits = new Set();
-  let run = null;
+  const last = history + steps;
+  let [run, plain] = [null, null]; // with the edits, and without
+  let drawn = "";
   let scale = 1;
 
+  const { put, release } = shared(model, ["inputs", "step", "edits"], redraw);
+  const choose = (inputs) => put({ inputs: [...inputs], edits: [] });
   const status = statusLine();
   const bits = grid("Inputs, one step a row. Arrow keys move, space flips a sign.", history, dim,
     (row) => row + 1, (row, d) => `input at step ${row + 1}, dimension ${d + 1}, plus`,
-    (i) => choose(inputs.map((value, j) => (j === i ? -value : value))));
+    (i) => choose(model.get("inputs").map((value, j) => (j === i ? -value : value))));
   const memoryLabel = "Contents of the variable memories, oldest variable first";
-  const memory = grid(memoryLabel, history, dim, (row) => `Ψ${row + 1}`,
-    (row, d) => `flip variable ${row + 1}, dimension ${d + 1}`, editable ? flip : null);
-  const [written, target] = [strip(dim, steps), strip(dim, steps)];
+  const cellName = (k) => `flip variable ${Math.floor(k / dim) + 1}, dimension ${(k % dim) + 1}`;
+  const memory = grid(memoryLabel, history, dim, (row) => `Ψ${row + 1}`, (row, d) => cellName(row * dim + d),
+    editable ? flip : null);
+  const memoryHeading = note("heading");
+  const [before, written, target] = [strip(dim, steps), strip(dim, steps), strip(dim, steps)];
 
+  // "t,k" of each edit, k from 0; the model says [time, variable, dimension], variable and dimension from 1.
+  const edited = () => new Set(model.get("edits").map(([t, row, d]) => `${t},${(row - 1) * dim + d - 1}`));
   const same = (row, other) => row.filter((value, d) => value >= 0 === other[d] >= 0).length;
   const signsRight = (t) => same([...run.outputs[t]], run.right[t - history - 1]);
 
+  // What the edits did: how many outputs have another sign, how many should have, and how many are in both.
+  function consequence() {
+    const [changed, due, both] = [[], [], []];
+    run.right.forEach((right, t) => right.forEach((value, d) => {
+      const [turned, expected] = [
+        run.outputs[t + history + 1][d] >= 0 !== plain.outputs[t + history + 1][d] >= 0,
+        value >= 0 !== plain.right[t][d] >= 0,
+      ];
+      if (turned) changed.push(t);
+      if (expected) due.push(t);
+      if (turned && expected) both.push(t);
+    }));
+    return `${changed.length} output${changed.length === 1 ? " changes" : "s change"} sign; ` +
+      `Φ predicts ${due.length}, ${both.length} of them the same`;
+  }
+
   function describe(t) {
-    const edited = edits.size ? `; ${edits.size} sign${edits.size > 1 ? "s" : ""} flipped by hand` : "";
-    if (t === 0) return `t = 0: nothing written yet${edited}`;
-    if (t <= history) return `t = ${t} (input phase): input ${t} of ${history} is written${edited}`;
+    const count = model.get("edits").length;
+    const after = count ? `; ${count} sign${count > 1 ? "s" : ""} flipped by hand: ${consequence()}` : "";
+    if (t === 0) return `t = 0: nothing written yet${after}`;
+    if (t <= history) return `t = ${t} (input phase): input ${t} of ${history} is written${after}`;
     let total = 0;
     for (let past = history + 1; past <= t; past++) total += signsRight(past);
     const soFar = `${total} of ${dim * (t - history)} so far`;
-    return `t = ${t} (output phase): ${signsRight(t)} of ${dim} signs right, ${soFar}${edited}`;
+    return `t = ${t} (output phase): ${signsRight(t)} of ${dim} signs right, ${soFar}${after}`;
   }
 
   function onMove(t) {
+    if (model.get("step") !== t) return put({ step: t }); // which draws it
     const signs = [];
+    const edits = edited();
     memory.marks.forEach((mark, k) => {
-      const value = run.contents[t][k] / scale;
+      const [value, other] = [run.contents[t][k] / scale, plain.contents[t][k] / scale];
+      const changed = value >= 0 !== other >= 0 && Math.abs(value - other) > 0.2;
       paint(mark, value);
       signs.push((k % dim ? "" : ` Ψ${k / dim + 1}: `) + (Math.abs(value) < 0.1 ? "0" : value > 0 ? "+" : "−"));
       memory.cells[k].classList.toggle("emt-edited", edits.has(`${t},${k}`));
+      memory.cells[k].classList.toggle("emt-changed", changed);
+      if (editable) memory.cells[k].setAttribute("aria-label", cellName(k) + (changed ? ", changed by an edit" : ""));
     });
     memory.element.setAttribute("aria-label", memoryLabel + "." + signs.join(""));
+    memoryHeading.textContent = `memories at t = ${t}`;
     bits.cells.forEach((cell, i) => cell.classList.toggle("emt-now", Math.floor(i / dim) === t - 1));
-    written.show(t - history, t - history, `Output written by the network up to t = ${t}: ${describe(t)}`);
+    const later = editable ? "emt-later" : "emt-hidden";
+    before.show(t - history, t - history, "Output written without the edit", later);
+    written.show(t - history, t - history, `Output written by the network up to t = ${t}: ${describe(t)}`, later);
     target.show(t - history, steps, "The right output of every step");
     status.textContent = describe(t);
   }
 
-  function recompute() {
-    run = simulate(weights, inputs, history, dim, steps, edits);
+  function redraw() {
+    const [inputs, edits] = [model.get("inputs"), edited()];
+    const wanted = [inputs, [...edits]].join(";");
+    if (wanted !== drawn) recompute(inputs, edits);
+    drawn = wanted;
+    time.show(clamp(model.get("step"), 0, last));
+  }
+  function recompute(inputs, edits) {
+    plain = simulate(weights, inputs, history, dim, steps);
+    run = edits.size ? simulate(weights, inputs, history, dim, steps, edits) : plain;
     // Full size: the 90th percentile of the output phase, since contents just written can be many times larger.
-    const moduli = run.contents.slice(history + 1).flatMap((c) => [...c.map(Math.abs)]).sort((a, b) => a - b);
+    const moduli = plain.contents.slice(history + 1).flatMap((c) => [...c.map(Math.abs)]).sort((a, b) => a - b);
     scale = moduli[Math.floor(0.9 * moduli.length)] || 1;
     inputs.forEach((value, i) => {
       paint(bits.marks[i], value);
       bits.cells[i].setAttribute("aria-pressed", value > 0);
     });
-    written.draw(run.outputs.slice(history + 1).map((row) => [...row]), run.right);
-    target.draw(run.right, run.right);
+    const [out, old] = [run, plain].map(({ outputs }) => outputs.slice(history + 1).map((row) => [...row]));
+    before.draw(old, plain.right, old);
+    written.draw(out, run.right, old);
+    target.draw(run.right, run.right, plain.right);
     if (undo) undo.disabled = edits.size === 0;
-    time.show(time.position());
-  }
-  function choose(next) {
-    inputs = [...next];
-    edits = new Set();
-    recompute();
-    model.set("inputs", inputs);
-    model.save_changes();
   }
   function flip(k) {
-    if (run.contents[time.position()][k] === 0) return;
-    const edit = `${time.position()},${k}`;
-    if (!edits.delete(edit)) edits.add(edit);
-    recompute();
+    const t = time.position();
+    if (run.contents[t][k] === 0) return;
+    const here = [t, Math.floor(k / dim) + 1, (k % dim) + 1];
+    const others = model.get("edits").filter((edit) => edit.some((value, i) => value !== here[i]));
+    put({ edits: others.length < model.get("edits").length ? others : [...others, here] });
   }
 
-  const random = () => choose(inputs.map(() => (Math.random() < 0.5 ? -1 : 1)));
-  const presets = Object.entries(model.get("presets")).map(([name, pattern]) => button(name, () => choose(pattern)));
-  const undo = editable ? button("undo flips", () => { edits = new Set(); recompute(); }) : null;
-  const options = { label: "Time step", last: history + steps, start: history, period: 350, status, describe, onMove };
-  const time = timeline(options);
-  const follow = () => model.get("inputs").some((value, i) => value !== inputs[i]) && choose(model.get("inputs"));
-  model.on("change:inputs", follow);
+  const presets = model.get("presets");
+  const random = () => choose(model.get("inputs").map(() => (Math.random() < 0.5 ? -1 : 1)));
+  const choices = Object.entries(presets).map(([name, pattern]) => button(name, () => choose(pattern)));
+  const undo = editable ? button("undo flips", () => put({ edits: [] })) : null;
+  const start = clamp(model.get("step"), 0, last);
+  const time = timeline({ label: "Time step", last, start, period: 350, status, describe, onMove });
+  const deaf = heed(model, el, ["inputs", "step", ...(editable ? ["edits"] : [])],
+    { preset: (name) => ({ inputs: presets[name], edits: [] }) });
 
-  const heading = (text) => html("p", { class: "emt-heading" }, text);
+  const span = `t = ${history + 1} to ${last}`;
   el.append(html("div", { class: "emt-explorer emt-travel" },
     html("div", { class: "emt-buttons", role: "group", "aria-label": "Choose inputs" },
-      button("random", random), ...presets, ...(undo ? [undo] : [])),
+      html("span", {}, "Inputs:"), button("random", random), ...choices, ...(undo ? [undo] : [])),
     html("div", { class: "emt-pair" },
-      html("div", {}, heading("inputs"), bits.element),
-      html("div", {}, heading("memories"), memory.element)),
+      html("div", {}, note("heading", "inputs, step by step"), bits.element),
+      html("div", {}, memoryHeading, memory.element)),
     time.element, status,
-    heading(`written by the network, t = ${history + 1} to ${history + steps}`), written.element, heading(editable ? "right output, which Φ predicts for the flipped signs" : "right output"),
-    target.element,
-    html("p", { class: "emt-key" }, `Click ${editable ? "an input or a memory" : "an input"} to flip its sign. ` +
-      "Filled square: plus. Ring: minus. Area: modulus. Cross: wrong sign."),
-    ...(model.get("caption") ? [html("p", { class: "emt-caption" }, model.get("caption"))] : [])));
-  recompute();
+    ...(editable ? [note("heading", `written without the edit, ${span}`), before.element] : []),
+    note("heading", editable ? `written with the edit, ${span}` : `written by the network, ${span}`), written.element,
+    note("heading", editable ? "what Φ predicts with the edit" : "right output"), target.element,
+    note("key", `Click ${editable ? "an input or a memory" : "an input"} to flip its sign. ` +
+      "Filled square: plus. Ring: minus. Area: modulus. Cross: wrong sign." +
+      (editable ? " Box, dashed for a memory: not the sign that it has without the edit. Pale: not written yet." : "")),
+    ...captionOf(model)));
+  redraw();
   return () => {
     time.stop();
-    model.off("change:inputs", follow);
+    deaf();
+    release();
   };
 }
 

@@ -140,9 +140,9 @@ function render({ model, el }) {
 
     menus.show(tokens, peeled);
     reading.show(read, peeled, tokens);
-    peelSlider.show(peeled, `layers peeled: ${peeled}`, count);
-    gammaSlider.show(gamma, `γ = ${gamma.toFixed(2)}`);
-    bitsSlider.show(bits, `mantissa bits: ${bits}`);
+    peelSlider.show(peeled, `${peeled} of ${count}`, count);
+    gammaSlider.show(gamma, gamma.toFixed(2));
+    bitsSlider.show(bits, `${bits}${FORMATS[bits] ?? ""}`);
     longer.disabled = count >= LONGEST;
     shorter.disabled = count <= 1;
     drawWhole(picture);
@@ -233,7 +233,7 @@ function render({ model, el }) {
   }
 
   el.append(html("div", { class: "emt-explorer emt-onion" },
-    note("heading", "tokens to store"), menus.element,
+    note("heading", "tokens to store, by position"), menus.element,
     note("heading", "tokens read by peeling"), reading.element,
     html("div", { class: "emt-buttons", role: "group", "aria-label": "Change the sequence" }, longer, shorter, random),
     peelSlider.element, gammaSlider.element, bitsSlider.element, status,
@@ -243,8 +243,12 @@ function render({ model, el }) {
       "red and dashed: peeled wrongly. The square on the left is what the right shows: a cell for each token, in which it " +
       "is the nearest. Dotted lines, where they are far enough apart: the numbers that the format has."),
     ...captionOf(model)));
+  const deaf = heed(model, el, ["tokens", "gamma", "bits", "peeled"]);
   redraw();
-  return release;
+  return () => {
+    deaf();
+    release();
+  };
 }
 
 export default { render };

@@ -90,6 +90,7 @@ function render({ model, el }) {
   const time = timeline({ label: "Time", last, start, period: 120, status, describe, onMove });
   const follow = () => model.get("frame") !== time.position() && time.show(model.get("frame"));
   model.on("change:frame", follow);
+  const deaf = heed(model, el, ["frame"]);
 
   const [heading, key, caption] = ["heading", "key", "caption"].map((kind) => (text) =>
     html("p", { class: `emt-${kind}` }, text));
@@ -102,6 +103,7 @@ function render({ model, el }) {
   time.show(start);
   return () => {
     time.stop();
+    deaf();
     model.off("change:frame", follow);
   };
 }
