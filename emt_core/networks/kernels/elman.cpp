@@ -1,5 +1,5 @@
 // Loss and gradients of one tanh Elman network (forward, back-propagation through time, float32, one thread), and one
-// step of clipped Adam. Plain C interface: native.py loads it with ctypes and runs many models on many threads.
+// step of clipped Adam. Plain C interface: elman_native.py loads it with ctypes.
 //
 //   forward   h_t = tanh(W_hh h_{t-1} + W_uh u_t)        backward   d_t = (W_r' e_t + W_hh' d_{t+1}) * (1 - h_t^2)
 //             o_t = W_r h_t,  e_t = 2 (o_t - x_t)/(T B D)           dW_hh = sum_t d_t h_{t-1}',  dW_uh, dW_r alike

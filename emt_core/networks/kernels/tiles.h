@@ -31,7 +31,7 @@ typedef int32_t veci __attribute__((vector_size(4 * LANES)));
 
 static inline vec load(const float* p) { return *reinterpret_cast<const vec*>(p); }
 static inline void store(float* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
-static inline vec all(float x) { return vec{} + x; }
+static inline vec all(float x) { return x - vec{}; }  // not vec{} + x: -0 + 0 is 0, so that is an addition
 
 // ---- products ------------------------------------------------------------------------------------------------------
 
