@@ -18,7 +18,10 @@ VENV  := .venv
 PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.stamp
 CHAPTERS := $(patsubst book/%.md,%,$(shell grep -l '^jupytext:' book/*.md 2>/dev/null))
-EXECUTED := $(patsubst %,$(BUILD)/executed/$(PROFILE)/%.ipynb,$(CHAPTERS))
+# the longest first, so that no core waits for the last one
+LONGEST := failures spectrum interventions onion_to_linear causal_tests training privileged_basis origins probes gru_repeat onions
+ORDERED := $(filter $(CHAPTERS),$(LONGEST)) $(filter-out $(LONGEST),$(CHAPTERS))
+EXECUTED := $(patsubst %,$(BUILD)/executed/$(PROFILE)/%.ipynb,$(ORDERED))
 VENDOR := $(BUILD)/web/.stamp
 # children of a parallel make share its job slots; only a plain `make` gets one job per core
 PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(JOBS))
