@@ -54,16 +54,8 @@ def read_smoke(chapter: str):
 
 def test_every_page_is_in_the_table_of_contents():
     """No chapter is forgotten, and no entry leads nowhere."""
-    pages = {f"book/{path.stem}" for path in BOOK.glob("*.md")}
+    pages = {path.relative_to(ROOT).with_suffix("").as_posix() for path in BOOK.rglob("*.md")}
     assert pages == set(toc_order())
-
-
-def test_every_module_is_in_the_api_reference():
-    """book/api.md names each module of emt_core."""
-    page = (BOOK / "api.md").read_text(encoding="utf8")
-    paths = [p.relative_to(ROOT).with_suffix("") for p in (ROOT / "emt_core").rglob("*.py") if p.name[0] != "_"]
-    missing = [name for p in paths if f"automodule:: {(name := '.'.join(p.parts))}\n" not in page]
-    assert missing == []
 
 
 def test_pairs_are_in_sync():

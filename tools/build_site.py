@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 import reading
+from changes import collected, comparison
 from chapters import BOOK, CONFIG, ROOT, chapter_names, toc_order
 
 REDIRECT = """<!DOCTYPE html>
@@ -96,7 +97,7 @@ def stage(source: Path, executed: Path, vendor: Path) -> None:
     for page in BOOK.glob("*.md"):
         if page.stem not in chapters:
             shutil.copy(page, source / "book")
-    for folder in ("images", "data"):  # a page may show a picture, or a committed table
+    for folder in ("api", "images", "data"):  # pages of the API; a page may show a picture, or a committed table
         if (BOOK / folder).is_dir():
             shutil.copytree(BOOK / folder, source / "book" / folder)
     # so that `literalinclude` of ../emt_core/x.py works from the staged page as from the real one
@@ -109,6 +110,7 @@ def stage(source: Path, executed: Path, vendor: Path) -> None:
         (source / "book" / notebook.name).write_text(without_records(notebook), encoding="utf8")
     fill(source / "book" / "claims.md", "claims", claims_table(notebooks))
     fill(source / "book" / "status.md", "status", status_table(notebooks))
+    fill(source / "book" / "changes.md", "changes", comparison(collected(notebooks)))
 
 
 def digest(*roots: Path) -> str:
