@@ -44,7 +44,7 @@ def test_a_page_opens_with_its_table_and_an_example(page):
     assert -1 not in places and places == sorted(places)
     (example,) = examples(page)
     lines = [line for line in example.splitlines() if line]
-    assert 0 < len(lines) <= 12 and max(map(len, lines)) <= 100
+    assert 0 < len(lines) <= 12 and max(map(len, lines)) <= 86
 
 
 @each_page
