@@ -30,7 +30,7 @@ PIP_COMPILE = $(VENV)/bin/pip-compile -q --strip-extras --no-emit-index-url --no
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test lab sync lint lowest clean lock upgrade site executed pytest FORCE
+.PHONY: help book pdf test lab sync lint lowest clean lock upgrade site executed pytest FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -39,6 +39,9 @@ help: ## list the targets
 
 book: $(STAMP) ## execute the chapters and build the site into _build/html
 	@$(MAKE) --no-print-directory $(PARALLEL) site
+
+pdf: book ## print the whole book into _build/emt.pdf (needs Chromium or Chrome)
+	$(PY) tools/pdf.py --html $(HTML) --out $(BUILD)/emt.pdf
 
 test: $(STAMP) ## lint, build the smoke site into _build/test/html, run every test
 	@$(MAKE) --no-print-directory lint
