@@ -88,7 +88,7 @@ def bookmarks(writer: PdfWriter, one: Printed, start: int, parent) -> None:
                 add(item, last)
             elif heading := words.get("".join(str(item.title).split()).rstrip("#")):
                 sheet = start + one.reader.get_destination_page_number(item)
-                last = writer.add_outline_item(heading, sheet, parent, is_open=False)
+                last = writer.add_outline_item(heading, sheet, parent=parent, is_open=False)
 
     add(one.reader.outline, parent)
 

@@ -28,7 +28,7 @@ from emt_core.support.random_streams import stream
 from emt_core.tasks import VariableBinding
 from emt_core.theory import circuit
 
-#: ``("memory", k, j)``: dimension j of variable memory k (1 = oldest … S = newest); ``("residual", i, 0)``: residual i
+#: ``("memory", k, j)`` for dimension j of variable memory k (1 = oldest, S = newest); ``("residual", i, 0)``, the rest
 Label = tuple[str, int, int]
 
 

@@ -16,9 +16,10 @@ from emt_core.tasks.sequences import Sequences, each
 
 @dataclass(frozen=True, eq=False)
 class TokenNetwork(Network):
-    """M networks. Rows 0 … V − 1 of ``embedding`` (W = V + 2) are the tokens', row V starts the writing, and row V + 1
-    is "no input". Writing starts from the state after the last token read: the first input is row V, and then, if
-    ``autoregressive``, the token just written, else row V + 1. Scores are W_o visible(h) + b_o."""
+    """M networks that read tokens, then write them. Rows 0 … V − 1 of ``embedding`` (W = V + 2) are the tokens', row V
+    starts the writing, and row V + 1 is "no input". Writing starts from the state after the last token read: the first
+    input is row V, and then, if ``autoregressive``, the token just written, else row V + 1. Scores are
+    W_o visible(h) + b_o."""
 
     embedding: Float[Tensor, "M W I"]
     W_o: Float[Tensor, "M V N"]
