@@ -88,7 +88,7 @@ def bookmarks(writer: PdfWriter, one: Printed, start: int, parent) -> None:
                 add(item, last)
             elif heading := words.get("".join(str(item.title).split()).rstrip("#")):
                 sheet = start + one.reader.get_destination_page_number(item)
-                last = writer.add_outline_item(heading, sheet, parent=parent, is_open=False)
+                last = writer.add_outline_item(title=heading, page_number=sheet, parent=parent, is_open=False)
 
     add(one.reader.outline, parent)
 
@@ -103,7 +103,9 @@ def bind(front: PdfReader, printed: Sequence[Printed], site: Path, about: dict[s
     for one in printed:
         first = shift + one.start
         relink(writer, range(first, first + len(one.reader.pages)), one.name, known, site)
-        part = writer.add_outline_item(one.part, first, bold=True, is_open=False) if one.part else part
+        part = (
+            writer.add_outline_item(title=one.part, page_number=first, bold=True, is_open=False) if one.part else part
+        )
         bookmarks(writer, one, first, part)
     for names in ("/Names", "/Dests"):  # of pages by themselves: the same id may be on several
         writer.root_object.pop(names, None)
