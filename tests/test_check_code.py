@@ -8,7 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
-from check_code import complaints, subject_lines  # noqa: E402
+from check_code import complaints, subject_lines
 
 HERO = new_code_cell("figures.draw()", metadata={"tags": ["hide-input"], "mystnb": {"figure": {"name": "fig"}}})
 
