@@ -17,7 +17,7 @@ recovered Φ, of order 1, are off by less than 10 N ε κ² (measured: by up to 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -50,6 +50,13 @@ class VariableMemories:
     kept: Bool[Tensor, "SD"]
     rank: tuple[int, ...]
     condition: Float[Tensor, "M"]
+
+    def __getitem__(self, models: list[int]) -> VariableMemories:
+        """The bases of the chosen models, as ``model[models]`` chooses networks."""
+        rank = tuple(self.rank[m] for m in models)
+        return replace(
+            self, basis=self.basis[models], dual=self.dual[models], rank=rank, condition=self.condition[models]
+        )
 
     @property
     def size(self) -> int:
@@ -106,11 +113,8 @@ def variable_memories(
     if bad:
         raise ValueError(f"model must have finite weights, got NaN or infinity in models {bad}")
     newest = grounding * wide.W_uh + (1 - grounding) * torch.linalg.pinv(wide.W_r)
+    columns = recursion(wide.W_hh, newest, task, method)
     if method == "paper":
-        blocks = [newest]
-        for _ in range(S - 1):
-            blocks.insert(0, wide.W_hh @ blocks[0])
-        columns = torch.cat(blocks, dim=2)
         columns = columns / columns.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
         columns = columns * kept
         # the dropped columns stay out of the pseudo-inverse: at cutoff 0 their rounding residues would be inverted
@@ -118,11 +122,6 @@ def variable_memories(
         dual[:, kept] = torch.linalg.pinv(columns[:, :, kept], rtol=cutoff)
         rank, condition = torch.linalg.matrix_rank(columns[:, :, kept], rtol=cutoff), _condition(columns[:, :, kept])
     else:
-        F = task.operator.unflatten(1, (S, D))
-        blocks = [newest]
-        for k in range(S - 1, 0, -1):
-            blocks.insert(0, wide.W_hh @ blocks[0] - newest @ F[:, k])
-        columns = torch.cat(blocks, dim=2)
         dual = torch.linalg.pinv(columns, rtol=cutoff) * kept[:, None]
         rank, condition = torch.linalg.matrix_rank(columns, rtol=cutoff), _condition(columns)
         columns = columns * kept
@@ -132,6 +131,23 @@ def variable_memories(
     labels = [("memory", k + 1, j) for k in range(S) for j in range(D)] + [("residual", i, 0) for i in range(residuals)]
     basis, dual = torch.cat([columns, rest[:, :, :residuals]], 2), torch.cat([dual, rest_dual[:, :residuals]], 1)
     return VariableMemories(basis, dual, tuple(labels), kept, tuple(rank.tolist()), condition)
+
+
+def recursion(
+    W_hh: Float[Tensor, "M N N"],
+    newest: Float[Tensor, "M N D"],
+    task: VariableBinding,
+    method: str,
+) -> Float[Tensor, "M N SD"]:
+    """All memories Ψ_1 … Ψ_S that follow from the newest one, Ψ_S."""
+    F = task.operator.unflatten(1, (task.history, task.dim))
+    blocks = [newest]
+    for k in range(task.history - 1, 0, -1):
+        older = W_hh @ blocks[0]
+        if method == "corrected":
+            older = older - newest @ F[:, k]
+        blocks.insert(0, older)
+    return torch.cat(blocks, dim=2)
 
 
 def fitted_memories(

@@ -285,3 +285,11 @@ def from_rnn(W_hh: Float[Tensor, "M N N"], memories: Float[Tensor, "M N K"]) -> 
     size = W_hh.norm(dim=(1, 2)).clamp_min(torch.finfo(torch.float64).tiny)  # zero weights leave nothing out
     residual = (W_hh - psi @ phi @ dual).norm(dim=(1, 2)) / size
     return StoredMemories(interaction, residual)
+
+
+def circuit_interaction(memories: Float[Tensor, "M N K"], phi: Float[Tensor, "K K"]) -> Float[Tensor, "M K K"]:
+    """The interaction with which ``memories`` Ψ are stored where they interact by Φ = ``phi``, W_hh = ΨΦΨ†, in float64:
+    Φ_G = (ΨᵀΨ)⁻¹ Φᵀ − I. With orthonormal memories and a Φ that shifts, it is −1 on the diagonal: no memory holds
+    itself."""
+    psi = memories.double()
+    return torch.linalg.solve(psi.mT @ psi, phi.double().mT) - torch.eye(psi.shape[2], dtype=torch.float64)

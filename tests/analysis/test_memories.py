@@ -357,3 +357,14 @@ def test_a_fit_needs_as_many_sequences_as_columns():
     torch.testing.assert_close(explained, torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-12)
     with pytest.raises(ValueError, match=f"states must hold at least {count} sequences for the fit, got {count - 1}"):
         fitted_memories(states[:, 1:], held[:, 1:], task)
+
+
+def test_chosen_bases_are_those_of_the_chosen_networks():
+    task = VariableBinding.repeat_copy(3, 2)
+    models = draw(9, 2, generators(0, 1, 2))
+    memories = variable_memories(models, task, residuals=1)
+    chosen, alone = memories[[2, 0]], variable_memories(models[[2, 0]], task, residuals=1)
+    torch.testing.assert_close(chosen.basis, alone.basis)
+    torch.testing.assert_close(chosen.dual, alone.dual)
+    torch.testing.assert_close(chosen.condition, alone.condition)
+    assert chosen.rank == alone.rank and chosen.labels == memories.labels

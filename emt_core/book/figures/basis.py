@@ -1,0 +1,93 @@
+"""The privileged basis in pictures: the weights before and after, and how well its contents read."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from emt_core.book.figures.circuits import block_grid
+from emt_core.book.figures.style import BLACK, BLUE, LINES, Values, as_numpy, framed
+
+
+def becomes(W_hh: Values, in_basis: Values, phi: Values, history: int, dim: int) -> Figure:
+    """Three matrices beside each other: the recurrent weights (N, N) as they are, the same in the privileged basis
+    (K, K), K >= S·D, and Φ (S·D, S·D). The first has a colour scale of its own, the others share one."""
+    W_hh = as_numpy(W_hh, "W_hh", None, None, real=True)
+    figure, axes = plt.subplots(1, 3, figsize=(8.2, 3.0), width_ratios=[1, 1, 1])
+    framed(axes[0], W_hh, float(np.quantile(np.abs(W_hh), 0.995)) or 1.0, "W_hh, by units")
+    axes[0].set(xticks=[0, len(W_hh) - 1], yticks=[0, len(W_hh) - 1])
+    axes[0].set_xticklabels(["1", str(len(W_hh))])
+    axes[0].set_yticklabels(["1", str(len(W_hh))])
+    vmax = float(max(np.abs(as_numpy(m, "matrix", None, None)).max() for m in (in_basis, phi)))
+    block_grid(in_basis, history, dim, ax=axes[1], title="W_hh, in its basis", vmax=vmax)
+    block_grid(phi, history, dim, ax=axes[2], title="Φ, from the task", vmax=vmax)
+    for ax in axes:
+        ax.tick_params(labelsize=9)
+        ax.title.set_fontsize(12)
+    return figure
+
+
+def over_time(times: Sequence[int], curves: Mapping[str, Values]) -> Figure:
+    """Shares in percent over time: one line a name, (T,) each, named at its end."""
+    figure, ax = plt.subplots(figsize=(6.6, 3.6))
+    ends = {}
+    for k, (name, shares) in enumerate(curves.items()):
+        shares = 100 * as_numpy(shares, f"curves[{name!r}]", len(times), real=True)
+        ax.plot(times, shares, ("-", "-.", ":", "--")[k % 4], color=LINES[k % len(LINES)], marker="o", markevery=[0])
+        ends[name] = float(shares[-1])
+    low, high = ax.get_ylim()
+    for name, height in spread(ends, (high - low) / 14).items():
+        ax.annotate(name, (times[-1], height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=11,
+                    annotation_clip=False)  # fmt: skip
+    ax.set(xlabel="time t", ylabel="signs that agree (%)", ylim=(low, high))
+    return figure
+
+
+def spread(heights: Mapping[str, float], gap: float | int) -> dict[str, float]:
+    """The heights moved as little as it takes for neighbours to be ``gap`` apart: those that are too close together
+    spread evenly about their mean."""
+    ordered = sorted(heights, key=lambda name: heights[name])
+    groups: list[list[str]] = []
+
+    def places(group: list[str]) -> np.ndarray:
+        middle = np.mean([heights[name] for name in group])
+        return middle + gap * (np.arange(len(group)) - (len(group) - 1) / 2)
+
+    for name in ordered:
+        groups.append([name])
+        while len(groups) > 1 and places(groups[-1])[0] < places(groups[-2])[-1] + gap:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    return {name: float(place) for group in groups for name, place in zip(group, places(group), strict=True)}
+
+
+def ways(tasks: Mapping[str, Mapping[str, Values]]) -> Figure:
+    """How well each way to compute a basis reads, a panel per task: ``tasks[task][way]`` holds a share for each
+    network, drawn as a dot (in percent; dots of one row lie at different heights), with a bar at their median."""
+    if not tasks:
+        raise ValueError("tasks: got none, expected at least one")
+    columns = min(2, len(tasks))
+    rows = -(-len(tasks) // columns)
+    names = list(next(iter(tasks.values())))
+    size = (1.6 + 3.1 * columns, 0.6 + rows * (0.9 + 0.27 * len(names)))
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[len(tasks) :]:
+        ax.set_axis_off()
+    for ax, (task, measured) in zip(axes.flat, tasks.items(), strict=False):
+        for row, way in enumerate(names):
+            shares = 100 * as_numpy(measured[way], f"tasks[{task!r}][{way!r}]", None, real=True)
+            heights = row + jitter(len(shares))
+            ax.plot([np.median(shares)] * 2, [row - 0.38, row + 0.38], color=BLACK, linewidth=2.5, zorder=2)
+            ax.scatter(shares, heights, s=20, color=BLUE, edgecolors="white", linewidths=0.4, zorder=3)
+        ax.set_yticks(range(len(names)), names, fontsize=10)
+        ax.set_title(task, fontsize=12)
+        ax.grid(axis="y", visible=False)
+    for ax in axes[-1] if len(tasks) % columns == 0 else axes.flat[-columns - 1 :]:
+        ax.set_xlabel("contents that agree (%)")
+    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
+    return figure
+
+
+def jitter(count: int, reach: float = 0.25) -> np.ndarray:
+    """Offsets (count,) of dots in one row, evenly from −reach to reach, so that none hides another."""
+    return np.linspace(-reach, reach, count) if count > 1 else np.zeros(count)
