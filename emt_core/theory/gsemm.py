@@ -258,13 +258,6 @@ def discrete_map(system: GSEMM, V_f: Float[Tensor, "*B Nf"]) -> Float[Tensor, "*
     return system.drive_f(system.drive_h(V_f, system.sigma_f(V_f)))
 
 
-def stored_interaction(phi: Float[Tensor, "*B K K"], memories: Float[Tensor, "*B N K"]) -> Float[Tensor, "*B K K"]:
-    """Φ_G = (ΨᵀΨ)⁻¹ Φᵀ − I: the interaction that memories Ψ must have for Ψ (I + Φ_Gᵀ) Ψᵀ to be ΨΦΨ†, in float64."""
-    dual = torch.linalg.pinv(memories.double())
-    # (ΨᵀΨ)⁻¹ = Ψ†Ψ†ᵀ: the Gram matrix, whose condition number is the square of Ψ's, is not formed
-    return dual @ dual.mT @ phi.double().mT - torch.eye(memories.shape[-1], dtype=torch.float64)
-
-
 @dataclass(frozen=True)
 class StoredMemories:
     """What :func:`from_rnn` finds: ``interaction`` Φ_G (M, K, K), and ``residual`` (M,), the share of the norm of W_hh
@@ -287,6 +280,16 @@ def from_rnn(W_hh: Float[Tensor, "M N N"], memories: Float[Tensor, "M N K"]) -> 
         raise ValueError(f"memories must have independent columns, got rank {rank.tolist()} of {psi.shape[2]}")
     dual = torch.linalg.pinv(psi)
     phi = dual @ W_hh @ psi
+    # (ΨᵀΨ)⁻¹ = Ψ†Ψ†ᵀ: the Gram matrix, whose condition number is the square of Ψ's, is not formed
+    interaction = dual @ dual.mT @ phi.mT - torch.eye(psi.shape[2], dtype=torch.float64)
     size = W_hh.norm(dim=(1, 2)).clamp_min(torch.finfo(torch.float64).tiny)  # zero weights leave nothing out
     residual = (W_hh - psi @ phi @ dual).norm(dim=(1, 2)) / size
-    return StoredMemories(stored_interaction(phi, psi), residual)
+    return StoredMemories(interaction, residual)
+
+
+def circuit_interaction(memories: Float[Tensor, "M N K"], phi: Float[Tensor, "K K"]) -> Float[Tensor, "M K K"]:
+    """The interaction with which ``memories`` Ψ are stored where they interact by Φ = ``phi``, W_hh = ΨΦΨ†, in float64:
+    Φ_G = (ΨᵀΨ)⁻¹ Φᵀ − I. With orthonormal memories and a Φ that shifts, it is −1 on the diagonal: no memory holds
+    itself."""
+    psi = memories.double()
+    return torch.linalg.solve(psi.mT @ psi, phi.double().mT) - torch.eye(psi.shape[2], dtype=torch.float64)

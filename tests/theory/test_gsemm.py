@@ -775,6 +775,17 @@ def test_a_wrong_gain_is_named(kind, gain):
         LIBRARY[kind](gain)
 
 
+def test_circuit_interaction_is_what_makes_the_weights_of_the_circuit():
+    psi, phi = random(0, 2, 9, 4), random(1, 4, 4)
+    expected = gsemm.circuit_interaction(psi, phi)
+    for m in range(2):
+        W_hh = psi[m] @ (torch.eye(4, dtype=torch.float64) + expected[m].mT) @ psi[m].mT
+        torch.testing.assert_close(W_hh, psi[m] @ phi @ torch.linalg.pinv(psi[m]), rtol=0, atol=1e-9)
+    shift = torch.eye(4, dtype=torch.float64).roll(1, dims=0)
+    straight = torch.linalg.qr(psi).Q
+    torch.testing.assert_close(gsemm.circuit_interaction(straight, shift)[0].diagonal(), -torch.ones(4).double())
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
