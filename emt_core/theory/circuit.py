@@ -8,6 +8,8 @@ first) and dual basis Ψ*, Ψ*Ψ = I, the state is h(t) = Ψ x(t), x the last S 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -62,6 +64,28 @@ def effective_interaction(task: VariableBinding) -> Float[Tensor, "SD SD"]:
 def effective_rank(task: VariableBinding) -> int:
     """How many entries of the history lie on a cycle."""
     return int(on_cycle(task).sum())
+
+
+def cycles(task: VariableBinding) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """The cycles of Φ, each as its entries and its sign: (i, s(i), s(s(i)), …) from its least entry i on, where entry i
+    takes its next value from entry s(i), and −1 where an odd number of signs is turned on the way round."""
+    phi = interaction_matrix(task)
+    source = phi.abs().argmax(1).tolist()
+    left, found = set(on_cycle(task).nonzero()[:, 0].tolist()), []
+    while left:
+        entries = [min(left)]
+        while (following := source[entries[-1]]) != entries[0]:
+            entries.append(following)
+        sign = math.prod(int(phi[i, source[i]]) for i in entries)
+        found.append((tuple(entries), sign))
+        left -= set(entries)
+    return tuple(found)
+
+
+def period(task: VariableBinding) -> int:
+    """The steps after which every sequence of the task repeats once the forgotten entries are gone: the least common
+    multiple of the lengths of its cycles, each taken twice where the cycle's sign is −1."""
+    return math.lcm(*(len(entries) if sign > 0 else 2 * len(entries) for entries, sign in cycles(task)))
 
 
 def random_basis(hidden: int, size: int, generator: torch.Generator, orthonormal: bool = False) -> Float[Tensor, "N K"]:

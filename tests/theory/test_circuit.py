@@ -1,6 +1,7 @@
 """The theory's circuit: exact where contents are loaded, off by a known matrix where they are written."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -215,3 +216,31 @@ def test_an_f_below_one_half_keeps_every_sign(seed):
     u, x = task.sample(32, 100, torch.Generator().manual_seed(1), torch.float64)
     _, written = elman(exact.W_uh, weak, exact.W_r, "identity").rollout(u, 100)
     assert bool((written[:, task.history :] * x > 0).all())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_cycles_are_the_eigenvalues_on_the_unit_circle(seed):
+    """A cycle of n entries with sign s contributes the n-th roots of s; s(i) is read off Φ itself."""
+    task = VariableBinding.random(3, 4, torch.Generator().manual_seed(seed))
+    phi = circuit.interaction_matrix(task)
+    found = circuit.cycles(task)
+    assert sorted(i for entries, _ in found for i in entries) == circuit.on_cycle(task).nonzero()[:, 0].tolist()
+    for entries, sign in found:
+        steps = [float(phi[i, j]) for i, j in zip(entries, (*entries[1:], entries[0]), strict=True)]
+        assert abs(math.prod(steps)) == 1 and math.prod(steps) == sign
+        assert entries[0] == min(entries)
+    roots = np.concatenate([np.roots([1, *[0] * (len(entries) - 1), -sign]) for entries, sign in found])
+    values = torch.linalg.eigvals(circuit.effective_interaction(task)).numpy()
+    values = values[abs(values) > 0.5]
+    np.testing.assert_allclose(np.poly(values), np.poly(roots), atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_period_is_the_least_power_that_brings_all_kept_entries_back(seed):
+    task = VariableBinding.random(3, 3, torch.Generator().manual_seed(seed))
+    kept = circuit.on_cycle(task)
+    phi = circuit.interaction_matrix(task)[kept][:, kept]
+    power, n = phi, 1
+    while not torch.equal(power, torch.eye(len(phi), dtype=torch.float64)):
+        power, n = power @ phi, n + 1
+    assert circuit.period(task) == n
