@@ -36,7 +36,7 @@ def complete(site: Path, executed: Path) -> None:
 
 
 def lay_downloads(site: Path, executed: Path) -> None:
-    """A reader downloads the reading notebook or the chapter's text, not the executed notebook that Sphinx was given."""
+    """A reader downloads the reading notebook or the chapter's text, not the executed notebook."""
     for name in chapter_names():
         (site / "_sources" / "book" / f"{name}.ipynb").unlink()
         shutil.copy(BOOK / f"{name}.md", site / "_sources" / "book")
