@@ -157,18 +157,21 @@ def _summary(rings: list[tuple[list[int], int]], size: int) -> str:
     return ", ".join([*parts, *([f"{off} forgotten"] if off else [])])
 
 
-def edit_timeline(history: int, settle: int, horizon: int, *, ax: Axes | None = None) -> Axes:
+def edit_timeline(
+    history: int, settle: int, horizon: int, expected: str = "$F$ predicts", lane: str = "theory", *,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
     """The clock of an edit, steps to the right: the network reads S inputs, writes `settle` outputs, is edited, and
-    writes on; what it writes in the next `horizon` steps is compared, sign by sign, with what F says of the edited
-    contents. Lengths are to scale."""
+    writes on; what it writes in the next `horizon` steps is compared with what is `expected`, in the lower `lane`: of
+    the circuit, sign by sign, what F says of the edited contents. Lengths are to scale."""
     history, settle = integer("history", history, 1), integer("settle", settle, 0)
     horizon = integer("horizon", horizon, 1)
     ax = ax or plt.subplots(figsize=(7.2, 2.7))[1]
     edit, end = history + settle, history + settle + horizon
     phases = [(0, history, INPUT, "read"), (history, settle, MEMORY, "write"), (edit, horizon, MEMORY, "write on")]
-    lanes = [(1.6, phases), (0.0, [(edit, horizon, TASK, "$F$ predicts")])]
-    for level, lane in lanes:
-        for start, length, color, text in lane:
+    lanes = [(1.6, phases), (0.0, [(edit, horizon, TASK, expected)])]
+    for level, boxes in lanes:
+        for start, length, color, text in boxes:
             if length:
                 for alpha, fill in ((0.2, True), (1.0, False)):
                     ax.add_patch(
@@ -184,7 +187,7 @@ def edit_timeline(history: int, settle: int, horizon: int, *, ax: Axes | None = 
         at = edit + horizon * (k + 0.5) / min(horizon, 4)
         ax.annotate("", (at, 0.82), (at, 1.58), arrowprops={"arrowstyle": "<->", "color": "black", "linewidth": 1.2})
     ax.text(edit - 0.01 * end, 1.2, "compare ", ha="right", va="center")
-    for level, text in ((2.0, "network"), (0.4, "theory")):
+    for level, text in ((2.0, "network"), (0.4, lane)):
         ax.text(-0.02 * end, level, text, ha="right", va="center")
     ax.set(xlim=(-0.15 * end, 1.01 * end), ylim=(-0.4, 3.6), yticks=[], xlabel="time step")
     ax.set_xticks(sorted({0, history, edit, end}))

@@ -108,6 +108,11 @@ def test_timeline_is_to_scale_and_compares_after_the_edit(settle, ticks):
     saved(ax)
 
 
+def test_the_timeline_names_what_is_expected():
+    ax = diagrams.edit_timeline(5, 0, 5, "A B C", "wanted")
+    assert {"A B C", "wanted"} <= set(words(ax)) and "theory" not in words(ax)
+
+
 def test_they_draw_where_they_are_told():
     axes = plt.subplots(1, 3)[1]
     assert diagrams.shift_register(3, 2, ax=axes[0]) is axes[0]
