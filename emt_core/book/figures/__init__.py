@@ -3,7 +3,19 @@
 What several chapters draw is named here; a chapter's own pictures are in the file of its subject.
 """
 
-from emt_core.book.figures import basis, causal, codes, episodes, failures, interventions, probes, repeating, spectra, tasks, training
+from emt_core.book.figures import (
+    basis,
+    causal,
+    codes,
+    episodes,
+    failures,
+    interventions,
+    probes,
+    repeating,
+    spectra,
+    tasks,
+    training,
+)
 from emt_core.book.figures.circuits import (
     block_grid,
     block_grids,
