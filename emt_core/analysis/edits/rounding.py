@@ -43,9 +43,11 @@ def exact_match(
         raise ValueError(f"model must be an autoregressive GRU, got {model.settings}")
     weights = {k: rounded(w, factors) if k in FACTORS else w for k, w in model.weights.items()}
     model, read = model.with_weights(weights), case.corrupted.expand(model.models)
+    cell = model.cell
+    assert isinstance(cell, GRU)
 
     def step(h: Tensor, tokens: Tensor) -> Tensor:
-        _, z, n = model.cell.gates(rounded(h, factors), rows(model.embedding, tokens))
+        _, z, n = cell.gates(rounded(h, factors), rows(model.embedding, tokens))
         return rounded((1 - z) * n + z * h, carried)
 
     h = model.cell.zero_state(read.tokens.shape[2])

@@ -19,7 +19,8 @@ def apart(heights: np.ndarray, gap: SupportsFloat) -> np.ndarray:
             (a, m), (b, n) = blocks[-2:]
             blocks[-2:] = [((a * m + b * n) / (m + n), m + n)]
     placed = np.empty(len(heights))
-    placed[order] = np.concatenate([np.full(n, v) for v, n in blocks] or [[]]) + gap * np.arange(len(heights))
+    level = [v for v, n in blocks for _ in range(n)]
+    placed[order] = np.array(level, float) + gap * np.arange(len(heights))
     return placed
 
 
