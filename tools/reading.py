@@ -12,6 +12,7 @@ import ast
 import hashlib
 import json
 import re
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -347,7 +348,10 @@ def included(path: str, options: dict) -> str:
         return source.rstrip()
     for node in ast.walk(ast.parse(source)):
         if getattr(node, "name", None) == wanted:
-            return ast.get_source_segment(source, node)
+            lines = ast.get_source_segment(source, node, padded=True).splitlines()
+            first = next(i for i, line in enumerate(lines) if options.get("start-at", "") in line)
+            text = "\n".join(lines[first:])
+            return textwrap.dedent(text) if "dedent" in options else text
     raise ValueError(f"{path} has no {wanted}")
 
 
