@@ -52,8 +52,8 @@ def lettered(ax: Axes, embedding: Values, names: Sequence[str], chosen: int | No
     """Tokens as rings with their names, at (V, 2); the ring of one may be thick."""
     for v, at in enumerate(as_numpy(embedding, "embedding", len(names), 2)):
         width = 2.4 if v == chosen else 0.8
-        ax.scatter(*at, s=190, facecolors="white", edgecolors=BLACK, linewidths=width, zorder=3)
-        ax.text(*at, names[v], ha="center", va="center", fontsize=11, zorder=4)
+        ax.scatter(at[0], at[1], s=190, facecolors="white", edgecolors=BLACK, linewidths=width, zorder=3)
+        ax.text(at[0], at[1], names[v], ha="center", va="center", fontsize=11, zorder=4)
 
 
 def against_gamma(gammas: Values, read: Mapping[str, Values], bounds: Mapping[str, float]) -> Axes:
@@ -113,7 +113,7 @@ def toys(accuracy: Mapping[int, Values], bound: Mapping[int, Values], least: flo
     ax.axvline(least, color=GRAY, linestyle="--", linewidth=1)
     ax.axhline(gamma, color=GRAY, linestyle=":", linewidth=1)
     ax.set(xlabel="numbers in the state, N", xscale="log", ylim=(-0.03, 1.05))
-    ax.set_xticks(list(accuracy), list(accuracy))
+    ax.set_xticks([*accuracy], [f"{n}" for n in accuracy])
     ax.minorticks_off()
     ax.legend(loc="center right")
     return ax
@@ -124,7 +124,7 @@ def probed(right: Mapping[str, Values], chance: float) -> Axes:
     ax = plt.subplots(figsize=(6.2, 4.2))[1]
     for k, (name, values) in enumerate(right.items()):
         drawn = as_numpy(values, name, None)
-        style = dict(marker=MARKERS[k % len(MARKERS)], markersize=13 - 2.5 * k, markerfacecolor="none")
+        style: dict[str, Any] = dict(marker=MARKERS[k % len(MARKERS)], markersize=13 - 2.5 * k, markerfacecolor="none")
         ax.plot(drawn, color=LINES[k % len(LINES)], linestyle=DASHES[k % len(DASHES)], label=name, **style)
     ax.axhline(chance, color=BLACK, linestyle=":", linewidth=1)
     ax.set(xlabel="position p", ylabel="tokens read right", ylim=(0, 1.07), xticks=range(len(drawn)))

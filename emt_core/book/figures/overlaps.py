@@ -19,8 +19,8 @@ def everyone(points: Mapping[str, Values], family: Values, only_overlap: Mapping
     of which the overlap alone is known: name to (K,)."""
     ax = codes.plane(points, family, ax=plt.subplots(figsize=(7.2, 5.2))[1])
     ends = as_numpy(family, "family", None, 2)
-    ax.text(*ends[0] + [0.02, -0.045], "subspaces, by hand", fontsize=10, color=GRAY, va="center")
-    ax.text(*ends[-1] + [0, 0.045], "onion, by hand", fontsize=10, color=GRAY, ha="center")
+    ax.text(ends[0, 0] + 0.02, ends[0, 1] - 0.045, "subspaces, by hand", fontsize=10, color=GRAY, va="center")
+    ax.text(ends[-1, 0], ends[-1, 1] + 0.045, "onion, by hand", fontsize=10, color=GRAY, ha="center")
     for name, values in only_overlap.items():
         overlap = as_numpy(values, name, None)
         ax.plot(overlap, np.full(len(overlap), -0.09), "|", color="#333333", markersize=13, markeredgewidth=1.6)
@@ -86,6 +86,6 @@ def grid(cells: Mapping[tuple[int, int], tuple[Values, Values]], solved: float |
                 ax.plot(at + 0.05 * j, x, marker, color=color, markerfacecolor=fill, markersize=6)
         ax.plot(range(len(units)), place, color=color, linestyle=DASHES[k % len(DASHES)])
         ax.text(len(units) - 0.8, place[-1], f"up to {longest} tokens", va="center", fontsize=10.5, color="#333333")
-    ax.set_xticks(range(len(units)), units)
+    ax.set_xticks(range(len(units)), [f"{n}" for n in units])
     ax.set(xlabel="units N", ylabel="overlap", ylim=(0, None), xlim=(-0.2, len(units) - 0.2))
     return ax
