@@ -70,7 +70,7 @@ def _whole(share: float) -> str:
 
 def dots(measures: Mapping[str, Mapping[str, Values]], xlabel: str) -> Figure:
     """Shares in percent, one row a task: ``measures[name][task]`` holds one for each network or pair, drawn as marks of
-    that measure's shape, the measures of a task one below the other, with a bar at the median. Three or more shares in
+    that measure's shape, the measures of a task one below the other, with a bar at the median. Four or more shares in
     the same percent are one mark with their number. Tasks that a measure lacks stay empty there."""
     tasks = list(dict.fromkeys(task for measure in measures.values() for task in measure))
     if not tasks:
@@ -85,12 +85,17 @@ def dots(measures: Mapping[str, Mapping[str, Values]], xlabel: str) -> Figure:
             shares = 100 * as_numpy(measure.get(task, []), f"measures[{name!r}][{task!r}]", None, real=True)
             middle = row - 0.42 + (j + 0.5) * height
             values, numbers = np.unique(shares.round(), return_counts=True)
-            alone = shares[np.isin(shares.round(), values[numbers < 3])]
+            alone = shares[np.isin(shares.round(), values[numbers < 4])]
             ax.scatter(alone, middle + jitter(len(alone), 0.3 * height), s=20, **look)
-            for value, number in zip(values[numbers > 2], numbers[numbers > 2], strict=True):
+            crowded = values[numbers > 3]
+            for value, number in zip(crowded, numbers[numbers > 3], strict=True):
                 ax.scatter(value, middle, s=34, **look)
-                ax.annotate(f"×{number}", (value, middle), xytext=(6, 0), textcoords="offset points", va="center",
-                            fontsize=9.5, color=color, annotation_clip=False)  # fmt: skip
+                left = bool(
+                    ((crowded > value) & (crowded < value + 6)).any()
+                )  # the number of the next one is in the way
+                ax.annotate(f"×{number}", (value, middle), xytext=(-6 if left else 6, 0), textcoords="offset points",
+                            ha="right" if left else "left", va="center", fontsize=9.5, color=color,
+                            annotation_clip=False)  # fmt: skip
             if len(shares):
                 ends = [middle - 0.42 * height, middle + 0.42 * height]
                 ax.plot([np.median(shares)] * 2, ends, color=color, linewidth=2.2, zorder=2)
