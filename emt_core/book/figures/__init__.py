@@ -10,6 +10,8 @@ from emt_core.book.figures import (
     episodes,
     failures,
     interventions,
+    onions,
+    overlaps,
     probes,
     repeating,
     spectra,
