@@ -24,11 +24,11 @@ def by_size(tables: Mapping[str, Mapping[str, Mapping[int, Values]]], sizes: Seq
             values = {sizes.index(size): as_numpy(of[size], kind, None) for size in sizes if len(of.get(size, ()))}
             if not values:
                 continue
-            aside = 0.15 * (j - (len(kinds) - 1) / 2)
+            aside = 0.11 * (j - (len(kinds) - 1) / 2)
             means = [v.mean() for v in values.values()]
             ax.plot(np.array(list(values)) + aside, means, "-" if j else "--", color=color, linewidth=1.4)
             for k, v in values.items():
-                spread = np.linspace(-0.05, 0.05, len(v)) if len(v) > 1 else np.zeros(1)
+                spread = np.linspace(-0.04, 0.04, len(v)) if len(v) > 1 else np.zeros(1)
                 ax.plot(k + aside + spread, v, MARKERS[j], color=color, markersize=5, alpha=0.7, clip_on=False)
             ends[kind] = (means[-1], color)
         ax.set(title=title, xlabel="units N", xlim=(-0.4, len(sizes) - 0.5), ylim=(-0.04, 1.04))
