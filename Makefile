@@ -30,7 +30,7 @@ PIP_COMPILE = $(VENV)/bin/pip-compile -q --strip-extras --no-emit-index-url --no
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book pdf test lab sync lint lowest clean lock upgrade site executed pytest FORCE
+.PHONY: help book pdf test lighthouse lab sync lint lowest clean lock upgrade site executed pytest FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -47,6 +47,9 @@ test: $(STAMP) ## lint, build the smoke site into _build/test/html, run every te
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory $(PARALLEL) PROFILE=smoke HTML=$(BUILD)/test/html site
 	@$(MAKE) --no-print-directory pytest
+
+lighthouse: $(STAMP) ## rate five pages of the built site (HTML=...); reports in _build/lighthouse
+	$(PY) tools/lighthouse.py $(HTML) $(BUILD)/lighthouse
 
 # loadgroup: tests that must not run side by side name a common xdist_group. One thread each: a worker per core is enough.
 pytest: $(STAMP)
@@ -86,7 +89,6 @@ upgrade: $(STAMP) ## like lock, with the newest versions that requirements.in al
 	$(PIP_COMPILE) --upgrade requirements.in
 	sed -i.bak -E 's/^(torch==[^+]*)\+[^ ]*/\1/' requirements.txt && rm requirements.txt.bak
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
-	$(PY) tools/vendor.py --relock
 
 # -- the steps -------------------------------------------------------------------------------------------------------
 

