@@ -267,7 +267,7 @@ def test_links_show_what_they_lead_to(browser, origin):
     links = {
         "circuit": [
             "article a[href^='tasks.html#equation-']",
-            "article a[href^='#fig-']",
+            "article a[href^='#fig-']:not(.headerlink)",
             "article a[href^='#footcite-']",
         ],
         "claims": [".emt-contradictions a[href^='#claim-']"],
