@@ -267,7 +267,7 @@ def test_links_show_what_they_lead_to(browser, origin):
     links = {
         "circuit": [
             "article a[href^='tasks.html#equation-']",
-            "article a[href^='#fig-']",
+            "article a[href^='#fig-']:not(.headerlink)",
             "article a[href^='#footcite-']",
         ],
         "claims": [".emt-contradictions a[href^='#claim-']"],
@@ -382,11 +382,8 @@ def test_explorers_react_to_the_keyboard(browser, origin):
                 status = explorer.locator(".emt-status").first
                 before = status.inner_text()
                 explorer.locator("input").first.focus()
-                for key in ("ArrowRight", "ArrowLeft"):  # a slider may stand at its end
-                    page.keyboard.press(key)
-                    page.wait_for_timeout(200)
-                    if status.inner_text() != before:
-                        break
+                page.keyboard.press("ArrowRight")
+                page.wait_for_timeout(200)
                 assert status.inner_text() != before, f"{chapter}: an explorer does not answer the keyboard"
                 seen += 1
             assert problems == []

@@ -1,4 +1,4 @@
-"""What Sphinx leaves to do on a built site: light pages, downloads, a first page."""
+"""What Sphinx leaves to do on a built site: light pages, clean downloads, a first page."""
 
 import hashlib
 import html
@@ -22,13 +22,14 @@ PIXELS = {"": 1, "px": 1, "pt": 4 / 3, "in": 96}  # in CSS
 
 
 def complete(site: Path, executed: Path) -> None:
-    """Finish the site that Sphinx built, in place, from the notebooks that it was built of."""
+    """Finish the site that Sphinx built from the executed chapters, in place."""
     icons.write(site / "_static")
     for page in site.rglob("*.html"):
         if "_static" not in page.parts:
             text = lighten(page.read_text(encoding="utf8"), page.parent)
             page.write_text(with_one_style(text, page.parent, site / "_static"), encoding="utf8")
     lay_downloads(site, executed)
+    shutil.copytree(ROOT / "binder", site / "binder")  # Binder builds its machine from the branch that holds the site
     first = toc_order()[0] + ".html"
     title = re.search(r"(?m)^title:\s*(.+)$", CONFIG.read_text(encoding="utf8")).group(1)
     (site / "index.html").write_text(REDIRECT.format(title=html.escape(title), page=first), encoding="utf8")
@@ -36,14 +37,13 @@ def complete(site: Path, executed: Path) -> None:
 
 
 def lay_downloads(site: Path, executed: Path) -> None:
-    """A reader downloads the reading notebook or the chapter's text, not the executed notebook."""
+    """A reader downloads the reading notebook or the chapter's text, not the executed notebook that Sphinx had."""
     for name in chapter_names():
         (site / "_sources" / "book" / f"{name}.ipynb").unlink()
         shutil.copy(BOOK / f"{name}.md", site / "_sources" / "book")
     labels = site / "labels.json"
     reading.write(executed, labels, site / "notebooks")
     labels.unlink()
-    shutil.copytree(ROOT / "binder", site / "binder")  # Binder builds its machine from the branch that holds the site
 
 
 def lighten(text: str, folder: Path) -> str:
@@ -55,8 +55,7 @@ def lighten(text: str, folder: Path) -> str:
 
 def with_one_style(text: str, folder: Path, static: Path) -> str:
     """The page with one style sheet in place of a dozen, each of which its first picture would wait for."""
-    links = re.findall(r'(?m)^\s*<link [^>]*rel="stylesheet"[^>]*>\n?', text)
-    links = [link for link in links if 'media="print"' not in link]  # that one loads when somebody prints
+    links = re.findall(r'(?m)^\s*<link (?![^>]*media=)[^>]*rel="stylesheet"[^>]*>\n?', text)
     if not links:
         return text
     paths = [(folder / re.search(r'href="([^"?]+)', link)[1]).resolve() for link in links]

@@ -46,10 +46,8 @@ TOO_WIDE = """([selector, WIDTH]) => { OVER
   return [...document.querySelectorAll(selector)].filter(e => over(e) > 1.002)
     .map(e => `${e.tagName}.${e.className}, ${over(e).toFixed(2)} times: ${e.textContent.trim().slice(0, 60)}`);
 }""".replace("OVER", OVER)
-# explorers draw when a reader comes near them, by the site's own script or by Jupyter's widget manager
-DRAWN = """() => !document.querySelector(".emt-place:not(.emt-drawn)") &&
-  document.querySelectorAll(".cell_output :is(.jupyter-widgets, .emt-explorer)").length >=
-  document.querySelectorAll("script[type='application/vnd.jupyter.widget-view+json']").length"""
+# explorers draw when a reader comes near them, or before printing
+DRAWN = """() => !document.querySelector(".emt-slot:not(.emt-drawn)")"""
 # an empty link to every id that something links to: Chromium notes in the PDF where it lies
 ANCHORS = """ids => ids.filter(id => document.getElementById(id)).forEach(id => {
   const a = document.createElement("a");
@@ -100,7 +98,6 @@ def prepare(page: Page, url: str) -> None:
     page.goto(url)
     page.wait_for_load_state("networkidle")
     page.evaluate("() => { document.documentElement.dataset.theme = document.documentElement.dataset.mode = 'light'; }")
-    page.evaluate("async () => { if (window.MathJax?.startup?.promise) await MathJax.startup.promise; }")
     page.evaluate("() => { window.dispatchEvent(new Event('beforeprint')); }")  # opens solutions, draws explorers
     page.wait_for_function(DRAWN)
     page.evaluate("async () => { await document.fonts.ready; }")

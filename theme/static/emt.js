@@ -9,6 +9,9 @@
   function repairTheme() {
     // the button and the summary say in words what they do; a label that says otherwise hides that
     each(".search-button-field, details.hide > summary", (e) => e.removeAttribute("aria-label"));
+    each("nav summary:has(.toctree-toggle)", (e) => {
+      e.setAttribute("aria-label", `Pages of ${e.closest("li").querySelector("a").textContent.trim()}`);
+    });
     each(".bd-sidebar-primary", (e) => {
       e.setAttribute("role", "region");
       e.setAttribute("aria-label", "Book");
