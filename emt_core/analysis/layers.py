@@ -59,7 +59,7 @@ def alignment(layers: Layers) -> Float[Tensor, "M L L"]:
 
 def between_positions(matrix: Float[Tensor, "M L L"]) -> Float[Tensor, "M"]:
     """Mean of an :func:`overlap` or :func:`alignment` over all pairs of different positions."""
-    first, second = torch.triu_indices(*matrix.shape[1:], 1)
+    first, second = torch.triu_indices(matrix.shape[1], matrix.shape[2], 1)
     return matrix[:, first, second].mean(1)
 
 

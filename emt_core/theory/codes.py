@@ -1,46 +1,46 @@
 """One sequence stored three ways, by hand: in subspaces, as an onion, and between the two.
 
-A state is the sum of one layer for each position, h = Σ_p ℓ_p(v_p). The D dimensions of an embedding e are repeated in
-L + 1 blocks: one that all positions share, and one of its own for each position,
+A state is the sum of one layer for each position, h = Σ_p ℓ_p(v_p). Every layer is the same embedding, γ times as large
+as the one before, written into a window of D coordinates; from one position to the next the window moves on by k:
 
-    ℓ_p(v) = γ^p (√s e(v) in the shared block, √(1 − s) e(v) in block p).
+    coordinate j of ℓ_p(v) = γ^p times coordinate j mod D of e(v), for p k ≤ j < p k + D.
 
-s = 0: subspaces, each position in its own. s = 1: an onion (``theory.onion``), one direction per token, a position is a
-magnitude. In between, layers of different positions overlap by s². V is the vocabulary, L the length, N = (L + 1) D.
+k = D: subspaces, each position in coordinates of its own. k = 0: an onion (``theory.onion``), all positions in the same
+coordinates, and a position is a magnitude. In between the windows overlap, and what two of them share, they share token
+by token. V is the vocabulary, L the length, N = D + (L − 1) k.
 """
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from emt_core.support.checks import integer
 
 
-def layers(
-    embedding: Float[Tensor, "V D"], length: int, shared: float | int, gamma: float | int
-) -> Float[Tensor, "L V N"]:
+def layers(embedding: Float[Tensor, "V D"], length: int, shift: int, gamma: float | int) -> Float[Tensor, "L V N"]:
     """The layers of all tokens at all positions. The mean of the embedding is taken off, so that each position's layers
     have mean zero over tokens, as those measured in a network (``analysis.layers``) do.
 
-    ``shared`` is s, from 0 to 1: every two positions have overlap s² and alignment s. ``gamma`` is the size of a layer
-    relative to the one before, above 0 and at most 1; at 1 all layers are equally large.
+    ``shift`` is k, from 0 to D. ``gamma`` is the size of a layer relative to the one before, above 0 and at most 1; at
+    1 all layers are equally large.
     """
-    length = integer("length", length, 1)
-    if not 0 <= shared <= 1:
-        raise ValueError(f"shared must lie in 0 … 1, got {shared}")
+    length, shift, D = integer("length", length, 1), integer("shift", shift, 0), embedding.shape[1]
+    if shift > D:
+        raise ValueError(f"shift must be at most the embedding's {D} dimensions, got {shift}")
     if not 0 < gamma <= 1:
         raise ValueError(f"gamma must lie above 0 and be at most 1, got {gamma}")
     e = embedding - embedding.mean(0)
-    blocks = e.new_zeros(length, len(e), length + 1, e.shape[1])
+    written = e.new_zeros(length, len(e), D + (length - 1) * shift)
     for p in range(length):
-        blocks[p, :, 0] = gamma**p * shared**0.5 * e
-        blocks[p, :, p + 1] = gamma**p * (1 - shared) ** 0.5 * e
-    return blocks.flatten(2)
+        window = p * shift + torch.arange(D)
+        written[p][:, window] = gamma**p * e[:, window % D]
+    return written
 
 
 def states(layers: Float[Tensor, "L V N"], tokens: Int64[Tensor, "L B"]) -> Float[Tensor, "B N"]:
     """h = Σ_p ℓ_p(token_p), the state of each sequence."""
     if len(layers) != len(tokens):
         raise ValueError(f"tokens must have {len(layers)} positions, as the layers have, got {len(tokens)}")
-    return sum((layer[row] for layer, row in zip(layers, tokens, strict=True)), layers.new_zeros(()))
+    return torch.stack([layer[row] for layer, row in zip(layers, tokens, strict=True)]).sum(0)

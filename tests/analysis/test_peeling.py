@@ -12,16 +12,17 @@ from emt_core.networks import GRU, TokenNetwork
 from emt_core.tasks import Sequences
 from emt_core.theory import codes, onion
 
-CIRCLE = onion.hand_built(5, 2, kind="circle")
+V = 5
+TOKENS = onion.hand_built(V, V, 0.5, "one-hot").embedding
 
 
 def every(vocabulary: int, length: int) -> torch.Tensor:
     return torch.tensor(list(itertools.product(range(vocabulary), repeat=length))).T
 
 
-def made_by_hand(shared: float, gamma: float, length: int = 4, sigma: float = 0.0):
+def made_by_hand(shift: int, gamma: float, length: int = 4, sigma: float = 0.0):
     """All sequences of a code, and what reads them: layers, mean, states, what layers leave, tokens."""
-    code, tokens = codes.layers(CIRCLE.embedding, length, shared, gamma), every(5, length)
+    code, tokens = codes.layers(TOKENS, length, shift, gamma), every(V, length)
     n = code.shape[2]
     h = codes.states(code, tokens)
     h = h + sigma * torch.randn(h.shape, dtype=h.dtype, generator=torch.Generator().manual_seed(0))
@@ -77,41 +78,42 @@ def test_the_order_of_sizes_starts_with_the_largest():
     assert layers.by_size(made).tolist() == [[1, 2, 0]] * 2
 
 
-@pytest.mark.parametrize("shared", [0, 0.2, 0.5, 0.9, 1])
-def test_forwards_reads_every_sequence_where_nothing_is_in_the_way(shared):
-    forwards, _ = layers.peeled_both_ways(*made_by_hand(shared, CIRCLE.gamma))[0]
+@pytest.mark.parametrize("shift", range(V + 1))
+def test_forwards_reads_every_sequence_where_nothing_is_in_the_way(shift):
+    forwards, _ = layers.peeled_both_ways(*made_by_hand(shift, 0.45))[0]
     assert (forwards == 1).all()
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.4])
 def test_subspaces_are_read_in_either_order_with_the_same_mistakes(gamma):
     for sigma, whole in ((0.0, True), (0.3, False)):
-        forwards, backwards = layers.peeled_both_ways(*made_by_hand(0, gamma, sigma=sigma))[0]
+        forwards, backwards = layers.peeled_both_ways(*made_by_hand(V, gamma, sigma=sigma))[0]
         torch.testing.assert_close(forwards, backwards)
         assert bool((forwards == 1).all()) == whole
 
 
 def test_backwards_an_onion_yields_little():
-    forwards, backwards = layers.peeled_both_ways(*made_by_hand(1, CIRCLE.gamma))[0]
+    forwards, backwards = layers.peeled_both_ways(*made_by_hand(0, 0.45))[0]
     assert (forwards == 1).all()
-    assert (backwards[1:] < 0.21).all()  # chance is 0.2; the first and largest is read last, and sometimes right
-    assert backwards[0] < 0.6
+    assert backwards[-1] < 0.21  # chance is 0.2, and so the smallest layer is read, which comes first
+    assert (backwards < 0.5).all()
 
 
-def test_between_them_the_order_matters_the_more_the_more_is_shared():
+def test_the_order_matters_the_more_the_more_is_shared():
     gaps = []
-    for shared in (0, 0.5, 0.9, 1):
-        forwards, backwards = layers.peeled_both_ways(*made_by_hand(shared, CIRCLE.gamma, sigma=0.02))[0]
+    for shift in range(V, -1, -1):
+        forwards, backwards = layers.peeled_both_ways(*made_by_hand(shift, 0.45, sigma=0.02))[0]
         gaps.append(float((forwards - backwards).mean()))
     assert gaps == sorted(gaps)
-    assert gaps[0] < 1e-12 and gaps[1] > 0.01 and gaps[-1] > 0.5
+    assert gaps[0] < 1e-12 and gaps[-1] > 0.6
 
 
 def test_the_same_directions_and_sizes_leave_no_order():
-    code, mean, h, rest, tokens = made_by_hand(1, 1.0)
+    code, mean, h, rest, tokens = made_by_hand(0, 1.0)
+    h = h.round(decimals=9)  # where two letters tie, rounding would decide, and differently for each order of adding
     read = [layers.peel(code, mean, h, rest, order=torch.tensor([order])) for order in ([0, 1, 2, 3], [3, 2, 1, 0])]
     shares = [(found[0] == tokens).double().mean() for found in read]
-    torch.testing.assert_close(*shares, rtol=0, atol=0.01)  # not equal: where two letters tie, rounding decides
+    torch.testing.assert_close(*shares)
     # the state of abcd is that of every order of the same letters: no reader gets more than one of each such set whole
     kinds = Counter(tuple(sorted(sequence)) for sequence in tokens.T.tolist())
     assert all((found[0] == tokens).all(0).sum() <= len(kinds) for found in read)
@@ -121,10 +123,10 @@ def test_the_same_directions_and_sizes_leave_no_order():
 
 
 def test_one_wrong_token_taken_off_spoils_what_lies_beneath_an_onion_only():
-    for shared, spoilt in ((0, False), (1, True)):
-        code, mean, h, rest, tokens = made_by_hand(shared, CIRCLE.gamma)
+    for shift, spoilt in ((V, False), (0, True)):
+        code, mean, h, rest, tokens = made_by_hand(shift, 0.45)
         taken = torch.full_like(tokens, -1)
-        taken[1] = (tokens[1] + 1) % 5
+        taken[1] = (tokens[1] + 1) % V
         right = layers.peel(code, mean, h, rest, taken=taken)[0] == tokens
         assert right[:2].all()
         assert bool(right[2:].all()) != spoilt

@@ -16,25 +16,35 @@ def every(vocabulary: int, length: int) -> torch.Tensor:
     return torch.tensor(list(itertools.product(range(vocabulary), repeat=length))).T
 
 
-@pytest.mark.parametrize("shared", [0, 0.3, 1.0])
-@pytest.mark.parametrize("kind", ["circle", "random"])
-def test_overlap_alignment_and_sizes_are_those_of_the_formula(shared, kind):
-    e = onion.hand_built(6, 2, kind=kind).embedding
-    made = codes.layers(e, 4, shared, 0.6)[None]
-    off = ~torch.eye(4, dtype=torch.bool)
-    wanted = torch.full((12,), float(shared), dtype=e.dtype)
-    torch.testing.assert_close(measured.overlap(made)[0][off], wanted**2)
-    torch.testing.assert_close(measured.alignment(made)[0][off], wanted)
-    size = measured.sizes(made)[0]
-    torch.testing.assert_close(size / size[0], 0.6 ** torch.arange(4, dtype=e.dtype))
-    torch.testing.assert_close(made.mean(2), torch.zeros(1, 4, made.shape[3], dtype=e.dtype), rtol=0, atol=1e-12)
+@pytest.mark.parametrize(("kind", "vocabulary", "dim"), [("one-hot", 5, 5), ("random", 6, 4)])
+def test_overlap_alignment_and_sizes_are_those_of_the_shared_coordinates(kind, vocabulary, dim):
+    e = onion.hand_built(vocabulary, dim, kind=kind).embedding
+    e = e - e.mean(0)
+    for shift in range(dim + 1):
+        made = codes.layers(e, 3, shift, 0.6)[None]
+        for p, q in ((0, 1), (1, 2), (0, 2)):
+            common = [j % dim for j in range(q * shift, p * shift + dim)]  # coordinates of e that both windows hold
+            both = e[:, common]
+            overlap = (both.T @ both).square().sum() / (e.T @ e).square().sum()
+            torch.testing.assert_close(measured.overlap(made)[0, p, q], overlap)
+            torch.testing.assert_close(measured.alignment(made)[0, p, q], both.square().sum() / e.square().sum())
+        size = measured.sizes(made)[0]
+        torch.testing.assert_close(size / size[0], 0.6 ** torch.arange(3, dtype=e.dtype))
+        assert made.shape == (1, 3, vocabulary, dim + 2 * shift)
+        assert made.mean(2).abs().max() < 1e-12
 
 
-def test_all_shared_is_the_onion():
-    made, tokens = codes.layers(CIRCLE.embedding, 3, 1, CIRCLE.gamma), every(5, 3)
-    h = codes.states(made, tokens)
-    torch.testing.assert_close(h[:, :2], onion.encode(CIRCLE, tokens), rtol=0, atol=1e-12)
-    assert h[:, 2:].abs().max() == 0
+def test_without_a_shift_it_is_the_onion():
+    tokens = every(5, 3)
+    h = codes.states(codes.layers(CIRCLE.embedding, 3, 0, CIRCLE.gamma), tokens)
+    torch.testing.assert_close(h, onion.encode(CIRCLE, tokens), rtol=0, atol=1e-12)
+
+
+def test_with_the_full_shift_positions_have_coordinates_of_their_own():
+    made = codes.layers(CIRCLE.embedding, 3, 2, 0.5)
+    for p in range(3):
+        torch.testing.assert_close(made[p, :, 2 * p : 2 * p + 2], 0.5**p * CIRCLE.embedding)
+        assert made[p].count_nonzero(0).gt(0).sum() == 2
 
 
 def test_a_state_is_the_sum_of_its_layers_one_by_one():
@@ -45,12 +55,17 @@ def test_a_state_is_the_sum_of_its_layers_one_by_one():
 
 
 @pytest.mark.parametrize(
-    ("shared", "gamma", "message"),
-    [(1.1, 0.5, "shared must lie in 0 … 1, got 1.1"), (0.5, 0, "gamma must lie above 0"), (0.5, 1.2, "got 1.2")],
+    ("shift", "gamma", "message"),
+    [
+        (3, 0.5, "shift must be at most the embedding's 2 dimensions, got 3"),
+        (-1, 0.5, "shift must be at least 0, got -1"),
+        (1, 0, "gamma must lie above 0"),
+        (1, 1.2, "got 1.2"),
+    ],
 )
-def test_what_is_no_code_is_refused(shared, gamma, message):
+def test_what_is_no_code_is_refused(shift, gamma, message):
     with pytest.raises(ValueError, match=message):
-        codes.layers(CIRCLE.embedding, 2, shared, gamma)
+        codes.layers(CIRCLE.embedding, 2, shift, gamma)
 
 
 def test_a_sequence_of_another_length_is_refused():
