@@ -151,6 +151,15 @@ def peeled_both_ways(
     return torch.stack([(found == tokens).double().mean(2) for found in read], dim=1)
 
 
+def place(
+    layers: Layers, mean: Mean, h: Float[Tensor, "M B n"], unexplained: Float[Tensor, "M n n"], tokens: Tokens
+) -> Float[Tensor, "M 2"]:
+    """Where a code lies between subspaces and an onion: the mean overlap of two positions, and how far the accuracy of
+    peeling forwards is ahead of that of peeling backwards, mean over positions."""
+    forwards, backwards = peeled_both_ways(layers, mean, h, unexplained, tokens).mean(2).T
+    return torch.stack([between_positions(overlap(layers)).double(), forwards - backwards], dim=1)
+
+
 def states(model: TokenNetwork, tokens: Tokens) -> Float[Tensor, "M B n"]:
     """The last states of sequences of one length."""
     return model.encode(Sequences.of_one_length(tokens[None]))

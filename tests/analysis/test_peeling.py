@@ -108,6 +108,14 @@ def test_the_order_matters_the_more_the_more_is_shared():
     assert gaps[0] < 1e-12 and gaps[-1] > 0.6
 
 
+def test_a_code_is_placed_by_its_overlap_and_by_the_lead_of_the_forward_reader():
+    subspaces, onion_like = (layers.place(*made_by_hand(shift, 0.45))[0].tolist() for shift in (V, 0))
+    assert subspaces == pytest.approx([0, 0], abs=1e-9)
+    given = made_by_hand(0, 0.45)
+    forwards, backwards = layers.peeled_both_ways(*given)[0].mean(1).tolist()
+    assert onion_like == pytest.approx([1, forwards - backwards])
+
+
 def test_the_same_directions_and_sizes_leave_no_order():
     code, mean, h, rest, tokens = made_by_hand(0, 1.0)
     h = h.round(decimals=9)  # where two letters tie, rounding would decide, and differently for each order of adding
