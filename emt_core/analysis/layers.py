@@ -1,8 +1,9 @@
 """What each position of a sequence leaves in the last state of a network that repeats tokens: its *layer*.
 
 The layer of token v at position p is the mean state over random sequences with v there, less the mean over all tokens
-at p. A linear code in the strong sense has layers of different positions in different subspaces; an onion
-(arXiv:2408.10920) has them in the same subspace, one direction per token, and only their size tells them apart.
+at p. A linear code in the strong sense has layers of different positions in different subspaces. An *onion*
+(arXiv:2408.10920) has them in the same directions, an overlap near 1, and is read much better by peeling forwards, from
+the largest layer, than backwards (``theory.codes`` has one of each by hand).
 """
 
 from __future__ import annotations
@@ -56,6 +57,33 @@ def alignment(layers: Layers) -> Float[Tensor, "M L L"]:
     return _cosines(layers.flatten(2))
 
 
+def between_positions(matrix: Float[Tensor, "M L L"]) -> Float[Tensor, "M"]:
+    """Mean of an :func:`overlap` or :func:`alignment` over all pairs of different positions."""
+    first, second = torch.triu_indices(matrix.shape[1], matrix.shape[2], 1)
+    return matrix[:, first, second].mean(1)
+
+
+def scaled_by_unit(layers: Layers) -> Float[Tensor, "M"]:
+    """How far each token has one direction that positions scale unit by unit, ℓ_p(v) = s_p ⊙ e(v): the share of the
+    squares that the best e and s explain, from the first singular value of each unit's table of positions × tokens.
+    A unit that only one position uses is such a product whatever it holds: compare with :func:`shuffled` layers."""
+    squares = torch.linalg.svdvals(layers.movedim(3, 1)).square()  # (M, n, min(L, V))
+    return squares[..., 0].sum(1) / squares.sum((1, 2))
+
+
+def scaled_by_position(layers: Layers) -> Float[Tensor, "M"]:
+    """As :func:`scaled_by_unit` with a single number for each position, ℓ_p(v) = s_p e(v)."""
+    squares = torch.linalg.svdvals(layers.flatten(2)).square()
+    return squares[:, 0] / squares.sum(1)
+
+
+def shuffled(layers: Layers, generator: torch.Generator) -> Layers:
+    """The same layers with tokens that mean nothing across positions: at each position permuted on its own. What units
+    and sizes a position uses stays as it is."""
+    drawn = torch.rand(layers.shape[:3], generator=generator, device=generator.device).argsort(2)
+    return layers.take_along_dim(drawn.to(layers.device)[..., None], 2)
+
+
 @torch.no_grad()
 def additive_share(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M"]:
     """Share of the states' variance that the sum of their tokens' layers explains, on the sequences ``tokens``."""
@@ -70,26 +98,66 @@ def unexplained(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Tokens)
     return left.mT @ left / tokens.shape[1]
 
 
+def by_size(layers: Layers) -> Int[Tensor, "M L"]:
+    """The positions of each network, that of the largest layer first: the order of peeling forwards."""
+    return sizes(layers).argsort(dim=1, descending=True, stable=True)
+
+
 def peel(
-    layers: Layers, mean: Mean, h: Float[Tensor, "M B n"], unexplained: Float[Tensor, "M n n"], subtract: bool = True
-) -> Int[Tensor, "M L B"]:
+    layers: Layers, mean: Mean, h: Float[Tensor, "M B n"], unexplained: Float[Tensor, "M n n"],
+    subtract: bool = True, *, order: Int[Tensor, "M L"] | None = None, taken: Tokens | None = None,
+) -> Int[Tensor, "M L B"]:  # fmt: skip
     """The tokens that states hold, read with the layers alone: nothing is learned.
 
-    At p = 0, 1, … the token whose layer is nearest to the state is read, and its layer taken off. Near is measured
-    against what else is there, the covariance of all layers further inside and of what layers leave unexplained
-    (Mahalanobis). Without ``subtract`` nothing is taken off, and all other positions count as noise: this is what
-    linear discriminant analysis reads.
+    Position after position the token whose layer is nearest to the state is read, and its layer taken off. Near is
+    measured against what else is there, the covariance of all layers not yet taken off and of what layers leave
+    unexplained (Mahalanobis). Without ``subtract`` nothing is taken off, and all other positions count as noise: this
+    is what linear discriminant analysis reads.
+
+    Args:
+        order: the positions of each network in the order of reading; None is 0, 1, …, and :func:`by_size` forwards.
+        taken: tokens whose layers are taken off in place of those read, −1 where what was read is.
+
+    Raises:
+        ValueError: a row of ``order`` is no order of the positions.
     """
-    C = _squares(layers).double() / layers.shape[2]
-    noise = unexplained.double() + 1e-9 * torch.eye(h.shape[2], dtype=torch.float64, device=h.device)
+    M, L, V, n = layers.shape
+    order = torch.arange(L, device=h.device).expand(M, L) if order is None else order
+    if order.shape != (M, L) or not (order.sort(1).values == torch.arange(L, device=h.device)).all():
+        raise ValueError(f"order must hold, for each of {M} networks, the positions 0 … {L - 1}, got {order.tolist()}")
+    at = torch.arange(M, device=h.device)[:, None]
+    ordered = layers[at, order].double()
+    C = _squares(layers)[at, order].double() / V
+    noise = unexplained.double() + 1e-9 * torch.eye(n, dtype=torch.float64, device=h.device)
     left, found = (h - mean[:, None]).double(), []
-    for p in range(layers.shape[1]):
-        others = C[:, p + 1 :].sum(1) if subtract else C.sum(1) - C[:, p]
+    for k in range(L):
+        others = C[:, k + 1 :].sum(1) if subtract else C.sum(1) - C[:, k]
         whiten = torch.linalg.inv(torch.linalg.cholesky(noise + others)).mT
-        found.append(torch.cdist(left @ whiten, layers[:, p].double() @ whiten).argmin(2))
+        found.append(torch.cdist(left @ whiten, ordered[:, k] @ whiten).argmin(2))
         if subtract:
-            left = left - rows(layers[:, p].double(), found[-1])
-    return torch.stack(found, dim=1)
+            told = found[-1] if taken is None else taken[order[:, k]]
+            left = left - rows(ordered[:, k], torch.where(told < 0, found[-1], told))
+    read = torch.stack(found, dim=1)
+    return torch.empty_like(read).index_put_((at, order), read)
+
+
+def peeled_both_ways(
+    layers: Layers, mean: Mean, h: Float[Tensor, "M B n"], unexplained: Float[Tensor, "M n n"], tokens: Tokens
+) -> Float[Tensor, "M 2 L"]:
+    """Share of tokens that :func:`peel` reads right at each position: forwards, the largest layer first, and backwards,
+    the smallest first. The layers of an onion overlap, and forwards is far better than backwards."""
+    order = by_size(layers)
+    read = [peel(layers, mean, h, unexplained, order=way) for way in (order, order.flip(1))]
+    return torch.stack([(found == tokens).double().mean(2) for found in read], dim=1)
+
+
+def place(
+    layers: Layers, mean: Mean, h: Float[Tensor, "M B n"], unexplained: Float[Tensor, "M n n"], tokens: Tokens
+) -> Float[Tensor, "M 2"]:
+    """Where a code lies between subspaces and an onion: the mean overlap of two positions, and how far the accuracy of
+    peeling forwards is ahead of that of peeling backwards, mean over positions."""
+    forwards, backwards = peeled_both_ways(layers, mean, h, unexplained, tokens).mean(2).T
+    return torch.stack([between_positions(overlap(layers)).double(), forwards - backwards], dim=1)
 
 
 def states(model: TokenNetwork, tokens: Tokens) -> Float[Tensor, "M B n"]:
@@ -108,6 +176,28 @@ def dimension(h: Float[Tensor, "M B n"]) -> Float[Tensor, "M"]:
     centred = (h - h.mean(1, keepdim=True)).double()
     C = centred.mT @ centred
     return (C.diagonal(dim1=1, dim2=2).sum(1).square() / C.square().sum((1, 2))).to(h.dtype)
+
+
+@torch.no_grad()
+def over_time(
+    model: TokenNetwork, length: int, generator: torch.Generator, sequences: int = 256
+) -> Float[Tensor, "M L T V n"]:
+    """The effect of each token at each position on the state after each of T = 2 ``length`` steps, first of reading,
+    then of writing with the true tokens fed back. Those after the last step of reading are what :func:`layers` gives;
+    before its token is read an effect is zero."""
+    length, batch, V = integer("length", length, 1), integer("sequences", sequences, 1), model.vocabulary
+    tokens = torch.randint(V, (length, batch), generator=generator, device=generator.device).repeat(1, V)
+    found = []
+    for p in range(length):
+        put = tokens.clone()
+        put[p] = torch.arange(V, device=put.device).repeat_interleave(batch)
+        read = Sequences.of_one_length(put[None])
+        steps = list(model.trajectory(read).unbind(1))
+        for row in model.writing_inputs(read).unbind(1):
+            steps.append(model.step(steps[-1], row))
+        mean = torch.stack(steps, dim=1).unflatten(2, (V, batch)).mean(3)
+        found.append(mean - mean.mean(2, keepdim=True))
+    return torch.stack(found, dim=1)
 
 
 @torch.no_grad()
