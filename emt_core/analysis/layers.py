@@ -92,6 +92,19 @@ def additive_share(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Toke
 
 
 @torch.no_grad()
+def measured(
+    model: TokenNetwork, some: Int[Tensor, "K R"], asked: Tokens, generator: torch.Generator, sequences: int = 256
+) -> tuple[Layers, Mean, Float[Tensor, "M B n"], Float[Tensor, "M n n"]]:
+    """What :func:`peel`, :func:`peeled_both_ways` and :func:`place` must be given of trained networks to read the
+    sequences ``asked``: :func:`layers`, mean state, the states of ``asked``, and :func:`unexplained` covariance, which
+    is measured on ``some`` other sequences of the same length, K = L."""
+    if len(some) != len(asked):
+        raise ValueError(f"some must have {len(asked)} positions, as asked has, got {len(some)}")
+    found, mean = layers(model, len(asked), generator, sequences)
+    return found, mean, states(model, asked), unexplained(model, found, mean, some)
+
+
+@torch.no_grad()
 def unexplained(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M n n"]:
     """Covariance of what the sum of the layers leaves of the states."""
     left = _left(model, layers, mean, tokens)[1]

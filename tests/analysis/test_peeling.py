@@ -183,3 +183,18 @@ def test_effects_over_time_are_differences_of_means(autoregressive):
     assert all(effect.abs().max() < 1e-6 for effect in before)
     last, _ = layers.layers(model, 3, torch.Generator().manual_seed(5), sequences=4)
     torch.testing.assert_close(found[:, :, 2], last, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_measured_of_networks_is_what_each_function_says():
+    networks = TokenNetwork.init(GRU, 4, 6, [torch.Generator().manual_seed(m) for m in range(2)])
+    some, asked = torch.randint(4, (2, 3, 40), generator=torch.Generator().manual_seed(2))
+    code, mean, h, rest = layers.measured(networks, some, asked, torch.Generator().manual_seed(5), 8)
+    own, own_mean = layers.layers(networks, 3, torch.Generator().manual_seed(5), 8)
+    assert torch.equal(code, own) and torch.equal(mean, own_mean)
+    torch.testing.assert_close(h, networks.encode(Sequences.of_one_length(asked[None])))
+    left = networks.encode(Sequences.of_one_length(some[None])) - mean[:, None]
+    left = left - sum(code[:, p, row] for p, row in enumerate(some))
+    torch.testing.assert_close(rest, torch.einsum("mbi,mbj->mij", left, left) / 40)
+    assert layers.place(code, mean, h, rest, asked).shape == (2, 2)
+    with pytest.raises(ValueError, match="some must have 3 positions"):
+        layers.measured(networks, some[:2], asked, torch.Generator())

@@ -83,10 +83,10 @@ def plane(points: Mapping[str, Values], path: Values | None = None, *, ax: Axes 
     for k, (name, values) in enumerate(points.items()):
         together = values.detach().cpu() if isinstance(values, torch.Tensor) else values
         spots, color = as_numpy(np.atleast_2d(together), name, None, 2), LINES[k % len(LINES)]
-        ax.scatter(*spots.T, s=52, marker=MARKERS[k % len(MARKERS)], color=color, zorder=3)
+        ax.scatter(spots[:, 0], spots[:, 1], s=52, marker=MARKERS[k % len(MARKERS)], color=color, zorder=3)
         x, y = spots.mean(0)
         side, step = ("right", 0.055) if x > 0.6 else ("left", -0.055)  # beside the diagonal, where codes tend to lie
-        at = x + (-0.03 if side == "right" else 0.03), y + 0.7 * step
+        at = spots[:, 0].min() - 0.03 if side == "right" else spots[:, 0].max() + 0.03, y + 0.7 * step
         while any(abs(at[0] - a) < 0.35 and abs(at[1] - b) < 0.05 for a, b in taken):  # labels on top of each other
             at = at[0], at[1] + step
         taken.append(at)
