@@ -32,7 +32,7 @@ def peeled(embedding: Values, gamma: float, sequence: Sequence[int], names: Sequ
         if p < shown:
             across = np.array([start[1] - end[1], end[0] - start[0]]) / max(float(np.linalg.norm(end - start)), 1e-9)
             where = (start + end) / 2 + 0.16 * span * across
-            axes[0].text(*where, names[sequence[p]], ha="center", va="center", fontsize=12)
+            axes[0].text(where[0], where[1], names[sequence[p]], ha="center", va="center", fontsize=12)
     axes[0].plot(*ends[-1], "o", color=BLACK, markersize=6, zorder=5)
     axes[0].plot(0, 0, "+", color=GRAY, markersize=10, zorder=5)
     axes[0].set_title("written")
@@ -50,10 +50,10 @@ def peeled(embedding: Values, gamma: float, sequence: Sequence[int], names: Sequ
 
 def lettered(ax: Axes, embedding: Values, names: Sequence[str], chosen: int | None = None) -> None:
     """Tokens as rings with their names, at (V, 2); the ring of one may be thick."""
-    for v, at in enumerate(as_numpy(embedding, "embedding", len(names), 2)):
+    for v, (x, y) in enumerate(as_numpy(embedding, "embedding", len(names), 2).tolist()):
         width = 2.4 if v == chosen else 0.8
-        ax.scatter(at[0], at[1], s=190, facecolors="white", edgecolors=BLACK, linewidths=width, zorder=3)
-        ax.text(at[0], at[1], names[v], ha="center", va="center", fontsize=11, zorder=4)
+        ax.scatter(x, y, s=190, facecolors="white", edgecolors=BLACK, linewidths=width, zorder=3)
+        ax.text(x, y, names[v], ha="center", va="center", fontsize=11, zorder=4)
 
 
 def against_gamma(gammas: Values, read: Mapping[str, Values], bounds: Mapping[str, float]) -> Axes:
@@ -113,7 +113,7 @@ def toys(accuracy: Mapping[int, Values], bound: Mapping[int, Values], least: flo
     ax.axvline(least, color=GRAY, linestyle="--", linewidth=1)
     ax.axhline(gamma, color=GRAY, linestyle=":", linewidth=1)
     ax.set(xlabel="numbers in the state, N", xscale="log", ylim=(-0.03, 1.05))
-    ax.set_xticks([*accuracy], [f"{n}" for n in accuracy])
+    ax.set_xticks(list(accuracy), [f"{n}" for n in accuracy])
     ax.minorticks_off()
     ax.legend(loc="center right")
     return ax

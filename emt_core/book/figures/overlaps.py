@@ -19,8 +19,9 @@ def everyone(points: Mapping[str, Values], family: Values, only_overlap: Mapping
     of which the overlap alone is known: name to (K,)."""
     ax = codes.plane(points, family, ax=plt.subplots(figsize=(7.2, 5.2))[1])
     ends = as_numpy(family, "family", None, 2)
-    ax.text(ends[0, 0] + 0.02, ends[0, 1] - 0.045, "subspaces, by hand", fontsize=10, color=GRAY, va="center")
-    ax.text(ends[-1, 0], ends[-1, 1] + 0.045, "onion, by hand", fontsize=10, color=GRAY, ha="center")
+    (low, flat), (high, steep) = ends[0].tolist(), ends[-1].tolist()
+    ax.text(low + 0.02, flat - 0.045, "subspaces, by hand", fontsize=10, color=GRAY, va="center")
+    ax.text(high, steep + 0.045, "onion, by hand", fontsize=10, color=GRAY, ha="center")
     for name, values in only_overlap.items():
         overlap = as_numpy(values, name, None)
         ax.plot(overlap, np.full(len(overlap), -0.09), "|", color="#333333", markersize=13, markeredgewidth=1.6)
