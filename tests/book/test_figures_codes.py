@@ -38,7 +38,7 @@ def test_stored_draws_each_layer_and_their_sum_on_one_scale():
         np.testing.assert_allclose(heights[:2] / heights[0].max(), values / values[0].max())
         np.testing.assert_allclose(heights[2], heights[:2].sum(0), atol=1e-12)
     assert [ax.get_title() for ax in figure.axes] == ["apart\n4 numbers", "together\n2 numbers"]
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a, position 0", "b, position 1", "sum h"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a at 0", "b at 1", "sum h"]
     frames = [patch for patch in figure.axes[0].patches if patch.get_facecolor()[0] > 0.9]
     assert [(frame.get_x(), frame.get_width()) for frame in frames] == [(-0.5, 2), (1.5, 2)]
     draw(figure)

@@ -43,7 +43,7 @@ def test_by_place_draws_a_line_a_seed_and_one_marker_a_size_in_all_panels():
     assert len(a.lines) == 3 + 1 and len(b.lines) == 1 + 1  # and the guide
     assert a.lines[2].get_marker() == b.lines[0].get_marker() != a.lines[0].get_marker()
     np.testing.assert_allclose(a.lines[3].get_ydata(), [1, 0.1])
-    assert [text.get_text() for text in a.get_legend().get_texts()] == ["N = 4", "N = 8"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["N = 4", "N = 8"]
     draw(figure)
 
 

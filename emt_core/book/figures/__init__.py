@@ -3,7 +3,21 @@
 What several chapters draw is named here; a chapter's own pictures are in the file of its subject.
 """
 
-from emt_core.book.figures import codes, failures, onions, overlaps, repeating
+from emt_core.book.figures import (
+    basis,
+    causal,
+    codes,
+    episodes,
+    failures,
+    interventions,
+    onions,
+    overlaps,
+    probes,
+    repeating,
+    spectra,
+    tasks,
+    training,
+)
 from emt_core.book.figures.circuits import (
     block_grid,
     block_grids,

@@ -29,7 +29,7 @@ def stored(
     sums = {title: values.sum(0) for title, values in drawn.items()}
     top = 1.15 * max(float(np.abs(values).max()) for values in sums.values())
     widths = [values.shape[1] + 4 for values in drawn.values()]  # a bar is as wide in every panel
-    figure, axes = plt.subplots(1, len(drawn), figsize=(9.0, 4.0), width_ratios=widths, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(drawn), figsize=(7.2, 3.9), width_ratios=widths, sharey=True, squeeze=False)
     rows = [*range(len(tokens)), len(tokens) + 0.6]  # a gap before the sum
     for ax, (title, values) in zip(axes[0], drawn.items(), strict=True):
         for row, bars in zip(rows, [*values, sums[title]], strict=True):
@@ -44,7 +44,7 @@ def stored(
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.grid(False)
-    axes[0, 0].set_yticks([-row for row in rows], [*(f"{t}, position {p}" for p, t in enumerate(tokens)), "sum h"])
+    axes[0, 0].set_yticks([-row for row in rows], [*(f"{t} at {p}" for p, t in enumerate(tokens)), "sum h"])
     return figure
 
 

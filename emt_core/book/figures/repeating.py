@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from emt_core.book.figures.codes import GRAY, MARKERS
 from emt_core.book.figures.style import BLACK, BLUE, DIVERGING, LINES, VERMILLION, Values, as_numpy, ensemble
@@ -35,20 +36,21 @@ def by_place(
     the first place to the second, for comparison.
     """
     x = as_numpy(x, "x", None)
-    figure, axes = plt.subplots(1, len(curves), figsize=(8.0, 3.7), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(curves), figsize=(7.4, 3.9), sharey=True, squeeze=False)
     names = sorted({units for rows in curves.values() for units in rows})
+    known: dict[str, Line2D] = {}
     for ax, (variant, rows) in zip(axes[0], curves.items(), strict=True):
         for units, values in rows.items():
             k = names.index(units)
             style = dict(marker=MARKERS[k % len(MARKERS)], color=LINES[k % len(LINES)], linewidth=1.3, markersize=5)
             lines = ax.plot(x, ensemble(values, f"N = {units}", len(x)).T, **style)
-            lines[0].set_label(f"N = {units}")
+            known[f"N = {units}"] = lines[0]
         if guide is not None:
             ax.plot(x[:2], [1, 1 / guide], ":", color=BLACK)
             ax.text(x[1] + 0.1, 1.05 / guide, f"a factor of {guide:g}", va="bottom", fontsize=10)
         ax.set(title=variant, xlabel=xlabel, xticks=x, yscale="log" if log else "linear")
-        ax.legend(fontsize=10)
     axes[0, 0].set_ylabel(ylabel)
+    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=len(known))
     return figure
 
 
@@ -56,7 +58,7 @@ def lives(effects: Mapping[str, Values]) -> Figure:
     """The size of each token's effect on the state over time, a panel a network.
     effects: title to (L, 2L), positive from the step on at which the token is read: first L steps of reading, then L of
     writing. A line a position, dark to bright; the dot is the step that writes the token."""
-    figure, axes = plt.subplots(1, len(effects), figsize=(8.4, 3.8), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(effects), figsize=(7.4, 3.7), sharey=True, squeeze=False)
     for ax, (title, values) in zip(axes[0], effects.items(), strict=True):
         sizes = as_numpy(values, title, None, None)
         length = len(sizes)
@@ -67,7 +69,7 @@ def lives(effects: Mapping[str, Values]) -> Figure:
         ax.axvline(length + 0.5, color=BLACK, linewidth=1)
         for side, word in (("right", "reads "), ("left", " writes")):
             ax.text(length + 0.5, 1.0, word, ha=side, va="top", transform=ax.get_xaxis_transform(), fontsize=11)
-        ax.set(title=title, xlabel="step", yscale="log", xticks=[1, length, length + 1, 2 * length])
+        ax.set(title=title, xlabel="step", yscale="log", xticks=[1, length, 2 * length])
     axes[0, 0].set_ylabel("effect of the token")
     return figure
 
