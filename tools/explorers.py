@@ -10,6 +10,7 @@ text, since a page opened from a plain folder may load neither modules nor JSON.
 import hashlib
 import html
 import json
+import re
 from pathlib import Path
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -27,12 +28,15 @@ def without_widgets(notebook: dict, folder: Path) -> None:
 
 
 def _place(state: dict, folder: Path) -> str:
+    # theme/static/emt.css keeps room for each kind
+    kind = next(iter(re.findall(r"emt-explorer emt-(\w+)", state["_esm"])), "")
     name = _write({"module": state.pop("_esm"), "style": state.pop("_css", "")}, folder)
     own = {key: value for key, value in state.items() if not key.startswith("_") and key not in ("layout", "tabbable")}
     caption = html.escape(state.get("caption") or "An explorer")
     data = json.dumps(own, separators=(",", ":")).replace("<", "\\u003c")  # no text in it may end the script
     return (
-        f'<div class="emt-slot" data-explorer="{name}"><noscript>{caption} (needs JavaScript)</noscript>'
+        f'<div class="emt-slot" data-explorer="{name}" data-kind="{kind}">'
+        f"<noscript>{caption} (needs JavaScript)</noscript>"
         f'<script type="application/json">{data}</script></div>'
     )
 
