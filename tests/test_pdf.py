@@ -78,7 +78,7 @@ def starts(book: PdfReader) -> list[int]:
 def test_it_has_a_title_contents_bookmarks_and_page_numbers(book):
     """Every page of the site under its title, on a sheet with its number."""
     first, contents = (book.pages[i].extract_text() for i in (0, 1))
-    assert pdf.about()["title"] in first and "Contents" in contents
+    assert pdf.about()["title"] in " ".join(first.split()) and "Contents" in contents
     assert book.metadata.title == pdf.about()["title"]
     assert len(starts(book)) == len(PAGES) and starts(book)[0] == 2
     for name, sheet in zip(PAGES, starts(book), strict=True):

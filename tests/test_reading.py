@@ -149,12 +149,8 @@ def test_nothing_is_left_of_the_markup(chapter):
     notebook = read(chapter)
     nbformat.validate(notebook)
     shown = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    shown += [
-        o.data["text/markdown"]
-        for c in notebook.cells
-        for o in c.get("outputs", [])
-        if "text/markdown" in o.get("data", {})
-    ]
+    data = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown += [bundle["text/markdown"] for bundle in data if "text/markdown" in bundle]
     for text in shown:
         text = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
         assert not re.search(r"\{[a-z][\w:-]*\}`", text), text
@@ -162,8 +158,7 @@ def test_nothing_is_left_of_the_markup(chapter):
         assert "<<" not in text and "?nan?" not in text
     assert not any(reading.RECORDS in bundle for bundle in data)
     pictures = [bundle for bundle in data if "image/svg+xml" in bundle or "image/png" in bundle]
-    captions = sum("**Figure " in text for text in shown)
-    assert captions and captions <= len(pictures)
+    assert sum("**Figure " in text for text in shown) == len(pictures)
 
 
 @needs_site
@@ -198,7 +193,8 @@ def test_is_fit_to_be_seen(tmp_path):
             text = page.locator("body").inner_text()
             assert not re.search(r"\{(glue:text|eq|numref|doc|ref|footcite|math)\}", text), chapter
             assert "Traceback" not in text, chapter
-            assert page.locator(".jp-OutputArea-output svg, .jp-OutputArea-output img").count() >= 1, chapter
+            pictures = page.locator(".jp-OutputArea-output svg, .jp-OutputArea-output img").count()
+            assert pictures or chapter == "introduction", chapter  # which shows explorers alone
         browser.close()
 
 
