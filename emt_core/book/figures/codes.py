@@ -53,7 +53,7 @@ def both_ways(right: Mapping[str, Values], chance: float | None = None) -> Figur
     right: title to (2, L), forwards first, as `analysis.layers.peeled_both_ways` gives for one network; chance: drawn
     dotted."""
     drawn = {title: as_numpy(values, title, 2, None) for title, values in right.items()}
-    size = (1 + 2.7 * len(drawn), 3.1)
+    size = (1 + 2.7 * len(drawn), 3.5)
     figure, axes = plt.subplots(1, len(drawn), figsize=size, sharex=True, sharey=True, squeeze=False)
     for ax, (title, (forwards, backwards)) in zip(axes[0], drawn.items(), strict=True):
         positions = np.arange(len(forwards))
@@ -63,7 +63,7 @@ def both_ways(right: Mapping[str, Values], chance: float | None = None) -> Figur
             ax.axhline(chance, color=GRAY, linestyle=":", linewidth=1)
         ax.set(title=title, xlabel="position", xticks=positions, ylim=(-0.03, 1.06))
     axes[0, 0].set_ylabel("tokens read right")
-    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 0.2))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

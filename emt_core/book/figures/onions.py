@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from emt_core.book.figures.codes import GRAY, MARKERS
-from emt_core.book.figures.style import BLACK, BLUE, LINES, VERMILLION, Values, as_numpy
+from emt_core.book.figures.style import BLACK, BLUE, LINES, VERMILLION, Values, as_numpy, panels
 
 DASHES = "-", "--", "-.", ":"
 
@@ -24,11 +24,12 @@ def peeled(embedding: Values, gamma: float, sequence: Sequence[int], names: Sequ
     """
     e, left = as_numpy(embedding, "embedding", len(names), 2), as_numpy(left, "left", None, 2)
     shown = min(len(sequence), 3)
-    figure, axes = plt.subplots(1, 1 + shown, figsize=(2.55 * (1 + shown), 3.0))
+    figure, axes = panels(1 + shown, 2, (3.1, 3.3), (0, 0))
+    axes = axes.ravel()[: 1 + shown]
     ends = np.vstack([[0, 0], np.cumsum([gamma**p * e[token] for p, token in enumerate(sequence)], axis=0)])
     middle, span = (ends.max(0) + ends.min(0)) / 2, 0.75 * float(np.ptp(ends, axis=0).max())
     for p, (start, end) in enumerate(itertools.pairwise(ends)):
-        _arrow(axes[0], start, end, LINES[p % len(LINES)])
+        _arrow(axes[0], start, end, LINES[p % len(LINES)], head=max(18 * gamma**p, 1.0))
         if p < shown:
             across = np.array([start[1] - end[1], end[0] - start[0]]) / max(float(np.linalg.norm(end - start)), 1e-9)
             where = (start + end) / 2 + 0.16 * span * across
@@ -136,23 +137,25 @@ def turning(layers: Values, axes: Values, marked: Sequence[int], positions: Sequ
     """The layers (L, V, n) of all tokens at some positions in the plane of ``axes`` (2, n), on one scale; a line joins
     the ``marked`` tokens."""
     flat = as_numpy(layers, "layers", None, None, None) @ as_numpy(axes, "axes", 2, None).T
-    size = (1.9 * len(positions), 2.3)
+    size = (1.5 * len(positions), 1.9)
     figure, row = plt.subplots(1, len(positions), figsize=size, sharex=True, sharey=True, squeeze=False)
     for ax, p in zip(row[0], positions, strict=True):
         ax.scatter(*flat[p].T, s=9, color=BLUE)
         ax.fill(*flat[p][list(marked)].T, fill=False, edgecolor=VERMILLION, linewidth=1.3)
-        ax.set(title=f"position {p}", aspect="equal", xticks=[], yticks=[])
+        ax.set(aspect="equal", xticks=[], yticks=[])
+        ax.set_title(f"position {p}", fontsize=12)
+        ax.spines[:].set_visible(True)
     return figure
 
 
-def _arrow(ax: Axes, start: Values, end: Values, color: str) -> None:
-    style = dict(arrowstyle="-|>", color=color, linewidth=1.8, shrinkA=0, shrinkB=0, mutation_scale=12)
+def _arrow(ax: Axes, start: Values, end: Values, color: str, head: float) -> None:
+    style = dict(arrowstyle="-|>", color=color, linewidth=1.8, shrinkA=0, shrinkB=0, mutation_scale=head)
     ax.annotate("", xy=tuple(end), xytext=tuple(start), arrowprops=style, zorder=2)
 
 
 def _borders(ax: Axes, e: np.ndarray, reach: float) -> None:
     """The borders between points nearest to one token and to another."""
-    line = np.linspace(-reach, reach, 121)
+    line = np.linspace(-reach, reach, 200)
     points = np.stack(np.meshgrid(line, line), axis=-1)
     nearest = ((points[..., None, :] - e) ** 2).sum(-1).argmin(-1)
     for v in range(len(e)):

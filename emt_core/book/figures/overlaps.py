@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from emt_core.book.figures import codes
 from emt_core.book.figures.codes import GRAY, MARKERS
+from emt_core.book.figures.labels import beside
 from emt_core.book.figures.style import LINES, Values, as_numpy
 
 DASHES = "-", "--", "-.", ":"
@@ -77,6 +78,7 @@ def grid(cells: Mapping[tuple[int, int], tuple[Values, Values]], solved: float |
     each; a network that repeats fewer than ``solved`` is hollow."""
     ax = plt.subplots(figsize=(6.2, 3.7))[1]
     lengths, units = (sorted({key[i] for key in cells}) for i in (0, 1))
+    ends: dict[str, tuple[float, str]] = {}
     for k, longest in enumerate(lengths):
         color, marker, place = LINES[k % len(LINES)], MARKERS[k % len(MARKERS)], []
         for at, n in enumerate(units):
@@ -86,7 +88,9 @@ def grid(cells: Mapping[tuple[int, int], tuple[Values, Values]], solved: float |
                 fill = color if right >= solved else "none"
                 ax.plot(at + 0.05 * j, x, marker, color=color, markerfacecolor=fill, markersize=6)
         ax.plot(range(len(units)), place, color=color, linestyle=DASHES[k % len(DASHES)])
-        ax.text(len(units) - 0.8, place[-1], f"up to {longest} tokens", va="center", fontsize=10.5, color="#333333")
+        ends[f"up to {longest} tokens"] = (float(place[-1]), "#333333")
     ax.set_xticks(range(len(units)), [f"{n}" for n in units])
-    ax.set(xlabel="units N", ylabel="overlap", ylim=(0, None), xlim=(-0.2, len(units) - 0.2))
+    top = 1.08 * max(float(np.max(line.get_ydata())) for line in ax.lines)
+    ax.set(xlabel="units N", ylabel="overlap", ylim=(0, top), xlim=(-0.2, len(units) - 0.2))
+    beside(ax, len(units) - 0.85, ends)
     return ax
