@@ -106,8 +106,9 @@ def measured(
 
 @torch.no_grad()
 def unexplained(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M n n"]:
-    """Covariance of what the sum of the layers leaves of the states."""
-    left = _left(model, layers, mean, tokens)[1]
+    """Covariance of what the sum of the layers leaves of the states, in float64: of a small network it may be singular,
+    and rounded to float32 it would be no covariance."""
+    left = _left(model, layers, mean, tokens)[1].double()
     return left.mT @ left / tokens.shape[1]
 
 
@@ -140,7 +141,7 @@ def peel(
         raise ValueError(f"order must hold, for each of {M} networks, the positions 0 … {L - 1}, got {order.tolist()}")
     at = torch.arange(M, device=h.device)[:, None]
     ordered = layers[at, order].double()
-    C = _squares(layers)[at, order].double() / V
+    C = _squares(layers.double())[at, order] / V
     noise = unexplained.double() + 1e-9 * torch.eye(n, dtype=torch.float64, device=h.device)
     left, found = (h - mean[:, None]).double(), []
     for k in range(L):

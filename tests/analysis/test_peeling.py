@@ -194,7 +194,16 @@ def test_what_is_measured_of_networks_is_what_each_function_says():
     torch.testing.assert_close(h, networks.encode(Sequences.of_one_length(asked[None])))
     left = networks.encode(Sequences.of_one_length(some[None])) - mean[:, None]
     left = left - sum(code[:, p, row] for p, row in enumerate(some))
+    left = left.double()
     torch.testing.assert_close(rest, torch.einsum("mbi,mbj->mij", left, left) / 40)
     assert layers.place(code, mean, h, rest, asked).shape == (2, 2)
     with pytest.raises(ValueError, match="some must have 3 positions"):
         layers.measured(networks, some[:2], asked, torch.Generator())
+
+
+def test_few_tokens_leave_a_singular_covariance_that_still_reads():
+    networks = TokenNetwork.init(GRU, 3, 8, [torch.Generator().manual_seed(0)])  # 9 sequences, 8 units
+    some, asked = torch.randint(3, (2, 2, 200), generator=torch.Generator().manual_seed(1))
+    known = layers.measured(networks, some, asked, torch.Generator().manual_seed(2), 64)
+    assert float(torch.linalg.eigvalsh(known[3])[0, 0]) > -1e-12
+    assert float((layers.peel(*known)[0] == asked).double().mean()) > 0.6
