@@ -73,7 +73,7 @@ def test_what_layers_explain_is_what_their_sum_leaves(cell):
         left[m, b] = h[m, b] - mean[m] - sum(found[m, p, tokens[p, b]] for p in range(3))
     variance = (h - h.mean(1, keepdim=True)).square().sum((1, 2))
     close(layers.additive_share(model, found, mean, tokens), 1 - left.square().sum((1, 2)) / variance)
-    close(layers.unexplained(model, found, mean, tokens), torch.einsum("mbi,mbj->mij", left, left) / 40)
+    close(layers.unexplained(model, found, mean, tokens).float(), torch.einsum("mbi,mbj->mij", left, left) / 40)
     assert layers.dimension(h).shape == (M,)
     for square in (layers.overlap(found), layers.alignment(found)):
         close(square.diagonal(dim1=1, dim2=2), torch.ones(M, 3))

@@ -19,6 +19,10 @@ def everyone(points: Mapping[str, Values], family: Values, only_overlap: Mapping
     """The plane of `codes.plane` with networks, the family of codes by hand, and, as ticks at the lower edge, networks
     of which the overlap alone is known: name to (K,)."""
     ax = codes.plane(points, family, ax=plt.subplots(figsize=(7.2, 5.2))[1])
+    for name, spots, text in zip(points, ax.collections, list(ax.texts), strict=True):
+        spots.set_label(name)
+        text.remove()  # among so many points a name would lie on those of others
+    ax.legend(loc="upper left")
     ends = as_numpy(family, "family", None, 2)
     (low, flat), (high, steep) = ends[0].tolist(), ends[-1].tolist()
     ax.text(low + 0.02, flat - 0.045, "subspaces, by hand", fontsize=10, color=GRAY, va="center")
