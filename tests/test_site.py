@@ -382,8 +382,11 @@ def test_explorers_react_to_the_keyboard(browser, origin):
                 status = explorer.locator(".emt-status").first
                 before = status.inner_text()
                 explorer.locator("input").first.focus()
-                page.keyboard.press("ArrowRight")
-                page.wait_for_timeout(200)
+                for key in ("ArrowRight", *["ArrowLeft"] * 9):  # a slider may stand at its end, or have to compute
+                    page.keyboard.press(key)
+                    page.wait_for_timeout(200)
+                    if status.inner_text() != before:
+                        break
                 assert status.inner_text() != before, f"{chapter}: an explorer does not answer the keyboard"
                 seen += 1
             assert problems == []
