@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from emt_core.book.figures import BLUE, GREEN, PURPLE, VERMILLION
+from emt_core.book.figures.style import GRAY as FADED
 from emt_core.support.checks import integer
 from emt_core.tasks import VariableBinding
+from emt_core.theory import circuit
 
 INPUT, MEMORY, TASK, EDIT = BLUE, GREEN, VERMILLION, PURPLE
-FADED = "#777777"
 
 
 def _blank(ax: Axes | None, scale: float, xs: tuple, ys: tuple) -> Axes:
@@ -80,36 +81,12 @@ def shift_register(history: int, dim: int, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def cycles(task: VariableBinding) -> list[tuple[list[int], int]]:
-    """The cycles of a task's history: the entries of each (p = block · D + dimension, from 0, in the order in which a
-    content passes them) and the product of its signs. The longest first, equally long ones by their least entry."""
-    size, last = task.history * task.dim, (task.history - 1) * task.dim
-    before = {
-        last + k: (entry, sign) for k, (entry, sign) in enumerate(task.sources)
-    }  # who fills an entry, and its sign
-    before |= {p: (p + task.dim, 1) for p in range(last)}
-    found, seen = [], set()
-    for start in range(size):
-        path: list[int] = []
-        while start not in seen:
-            seen.add(start)
-            path.append(start)
-            start = before[start][0]
-        if start in path:
-            ring = path[path.index(start) :]
-            sign = 1
-            for p in ring:
-                sign *= before[p][1]
-            found.append((ring[::-1], sign))
-    return sorted(found, key=lambda one: (-len(one[0]), min(one[0])))
-
-
 def cycle_graph(task: VariableBinding, *, ax: Axes | None = None) -> Axes:
     """The entries of a task's history and where each step takes their contents: one block towards the oldest, along the
     row, or by F (orange, dashed where the sign turns) into the newest block. An entry bears the number of its cycle, an
     open one lies on none and is forgotten. Above: how long each cycle is, and whether a sign is left after a turn."""
     history, dim = task.history, task.dim
-    rings = cycles(task)
+    rings = sorted(circuit.cycles(task), key=lambda ring: -len(ring[0]))  # the longest is number 1
     number = {p: i for i, (ring, _) in enumerate(rings, 1) for p in ring}
     gap, high = 1.3, 1.15
     xs, ys = (-1.2, gap * (history - 1) + 1.2), (0.3 - high * dim, 1.1)
@@ -144,7 +121,7 @@ def cycle_graph(task: VariableBinding, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _summary(rings: list[tuple[list[int], int]], size: int) -> str:
+def _summary(rings: list[tuple[tuple[int, ...], int]], size: int) -> str:
     """How many cycles of each length and sign, and how many entries lie on none."""
     kinds: dict[tuple[int, int], int] = {}
     for ring, sign in rings:

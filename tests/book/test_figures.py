@@ -1,32 +1,13 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import io
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from drawing import draw
 
 from emt_core.book import figures
 
 S, D = 3, 2
 ROOTS = np.exp(2j * np.pi * np.arange(S) / S)
-
-
-@pytest.fixture(autouse=True)
-def book_style():
-    with figures.style():
-        yield
-    plt.close("all")
-
-
-def draw(figure):
-    """The whole way to SVG: many mistakes show only there."""
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
 
 
 def test_eigenvalues_draws_every_learned_dot_each_distinct_theory_ring_and_the_multiplicities():
@@ -109,8 +90,8 @@ def test_equal_figures_are_equal_bytes():
 
 
 def test_style_ends_with_its_block_and_use_style_stays():
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
+    with plt.rc_context():
+        plt.rcdefaults()
         with figures.style():
             assert plt.rcParams["svg.hashsalt"] == "emt"
         assert plt.rcParams["svg.hashsalt"] is None

@@ -1,22 +1,10 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from drawing import draw
 from matplotlib.patches import Rectangle
-from test_figures import draw
 
 from emt_core.book import figures
-
-
-@pytest.fixture(autouse=True)
-def book_style():
-    with figures.style():
-        yield
-    plt.close("all")
 
 
 def test_frames_stand_where_something_changed_in_every_strip():

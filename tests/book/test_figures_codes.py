@@ -1,31 +1,11 @@
 """Pictures of codes: every bar, frame, line and name is where it should be."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import io
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from drawing import draw
 
-from emt_core.book import figures
 from emt_core.book.figures import codes
-
-
-@pytest.fixture(autouse=True)
-def book_style():
-    with figures.style():
-        yield
-    plt.close("all")
-
-
-def draw(figure):
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
 
 
 def test_stored_draws_each_layer_and_their_sum_on_one_scale():

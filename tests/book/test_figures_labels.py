@@ -19,6 +19,11 @@ def test_labels_are_apart_in_order_and_move_no_more_than_they_must(seed):
 
 def test_far_ones_stay_and_close_ones_share_their_middle():
     assert apart(np.array([0.5, 0.0, 0.5]), 0.2) == pytest.approx([0.4, 0.0, 0.6])
+    assert apart(np.array([1.0, 9.0]), 2).tolist() == [1.0, 9.0]
+    assert sorted(apart(np.array([5.0, 5.0, 5.0]), 2)) == [3, 5, 7]
+    chain = apart(np.array([0.0, 1.0, 2.5, 9.0]), 2)
+    assert np.diff(chain)[:2] == pytest.approx([2, 2]) and chain[3] == 9
+    assert apart(np.array([]), 2).size == 0
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
@@ -30,4 +35,3 @@ def test_names_stand_at_the_ends(scale):
     for text, height in zip(ax.texts, (10.0, 1000.0), strict=True):
         at = text.get_transform().transform(text.get_position())
         assert at == pytest.approx(ax.transData.transform((2, height)))
-    plt.close("all")

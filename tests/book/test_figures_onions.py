@@ -1,33 +1,15 @@
 """Pictures of onions: what is drawn lies where the arrays say."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import io
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from drawing import draw
 
-from emt_core.book import figures
 from emt_core.book.figures import onions
 from emt_core.theory import onion
 
 CODE = onion.hand_built(5, 2, kind="circle")
 NAMES = list("ABCDE")
-
-
-@pytest.fixture(autouse=True)
-def book_style():
-    with figures.style():
-        yield
-    plt.close("all")
-
-
-def draw(figure):
-    figure.savefig(io.StringIO(), format="svg", metadata={"Date": None})
 
 
 def names_in(ax):

@@ -1,29 +1,11 @@
 """Pictures of codes between onion and linear: every network is drawn where its numbers are."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import io
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from drawing import draw
 
-from emt_core.book import figures
 from emt_core.book.figures import overlaps
-
-
-@pytest.fixture(autouse=True)
-def book_style():
-    with figures.style():
-        yield
-    plt.close("all")
-
-
-def draw(figure):
-    figure.savefig(io.StringIO(), format="svg", metadata={"Date": None})
 
 
 def test_everyone_draws_points_the_family_and_ticks():

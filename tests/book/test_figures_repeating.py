@@ -1,31 +1,11 @@
 """Pictures of networks that repeat tokens, each drawn once on small arrays."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import io
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from drawing import draw
 
-from emt_core.book import figures
 from emt_core.book.figures import repeating
-
-
-@pytest.fixture(autouse=True)
-def book_style():
-    with figures.style():
-        yield
-    plt.close("all")
-
-
-def draw(figure):
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
 
 
 def test_learning_has_two_axes_of_one_length():

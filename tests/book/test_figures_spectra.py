@@ -1,30 +1,13 @@
 """The pictures of the chapter on the spectrum, drawn once each on small arrays."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import io
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from drawing import draw
 
 from emt_core.book import figures
 
 ROOTS = np.exp(2j * np.pi * np.arange(3) / 3)
-
-
-@pytest.fixture(autouse=True)
-def book_style():
-    with figures.style():
-        yield
-    plt.close("all")
-
-
-def draw(figure):
-    figure.savefig(io.StringIO(), format="svg", metadata={"Date": None})
 
 
 def test_side_by_side_has_one_legend():

@@ -1,18 +1,6 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 
 from emt_core.book.figures import tasks
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def test_sequences_mark_each_plus_and_the_end_of_the_input():

@@ -1,30 +1,13 @@
 """The pictures of the chapter on training, drawn once each on small arrays (staircase and curves: test_figures.py)."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import io
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from drawing import draw
 
 from emt_core.book import figures
 
 NULL = np.random.default_rng(0).normal(1, 0.2, 500)
-
-
-@pytest.fixture(autouse=True)
-def book_style():
-    with figures.style():
-        yield
-    plt.close("all")
-
-
-def draw(figure):
-    figure.savefig(io.StringIO(), format="svg", metadata={"Date": None})
 
 
 def test_beside_chance_sets_the_diamond_over_the_middle_of_the_null():

@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emt_core.book.figures.circuits import block_grid
-from emt_core.book.figures.style import BLACK, BLUE, LINES, Values, as_numpy, framed
+from emt_core.book.figures.labels import beside
+from emt_core.book.figures.style import BLACK, BLUE, DASHES, LINES, Values, as_numpy, framed, jitter
 
 
 def becomes(W_hh: Values, in_basis: Values, phi: Values, history: int, dim: int) -> Figure:
@@ -34,31 +35,11 @@ def over_time(times: Sequence[int], curves: Mapping[str, Values]) -> Figure:
     ends = {}
     for k, (name, shares) in enumerate(curves.items()):
         shares = 100 * as_numpy(shares, f"curves[{name!r}]", len(times), real=True)
-        ax.plot(times, shares, ("-", "-.", ":", "--")[k % 4], color=LINES[k % len(LINES)], marker="o", markevery=[0])
-        ends[name] = float(shares[-1])
-    low, high = ax.get_ylim()
-    for name, height in spread(ends, (high - low) / 14).items():
-        ax.annotate(name, (times[-1], height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=11,
-                    annotation_clip=False)  # fmt: skip
-    ax.set(xlabel="time t", ylabel="signs that agree (%)", ylim=(low, high))
+        ax.plot(times, shares, DASHES[k % len(DASHES)], color=LINES[k % len(LINES)], marker="o", markevery=[0])
+        ends[name] = float(shares[-1]), BLACK
+    ax.set(xlabel="time t", ylabel="signs that agree (%)")
+    beside(ax, times[-1] + 0.02 * (times[-1] - times[0]), ends, gap=0.07)
     return figure
-
-
-def spread(heights: Mapping[str, float], gap: float | int) -> dict[str, float]:
-    """The heights moved as little as it takes for neighbours to be ``gap`` apart: those that are too close together
-    spread evenly about their mean."""
-    ordered = sorted(heights, key=lambda name: heights[name])
-    groups: list[list[str]] = []
-
-    def places(group: list[str]) -> np.ndarray:
-        middle = np.mean([heights[name] for name in group])
-        return middle + gap * (np.arange(len(group)) - (len(group) - 1) / 2)
-
-    for name in ordered:
-        groups.append([name])
-        while len(groups) > 1 and places(groups[-1])[0] < places(groups[-2])[-1] + gap:
-            groups[-2:] = [groups[-2] + groups[-1]]
-    return {name: float(place) for group in groups for name, place in zip(group, places(group), strict=True)}
 
 
 def ways(tasks: Mapping[str, Mapping[str, Values]]) -> Figure:
@@ -86,8 +67,3 @@ def ways(tasks: Mapping[str, Mapping[str, Values]]) -> Figure:
         ax.set_xlabel("contents that agree (%)")
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     return figure
-
-
-def jitter(count: int, reach: float = 0.25) -> np.ndarray:
-    """Offsets (count,) of dots in one row, evenly from −reach to reach, so that none hides another."""
-    return np.linspace(-reach, reach, count) if count > 1 else np.zeros(count)

@@ -8,8 +8,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from emt_core.book.figures.basis import jitter, spread
-from emt_core.book.figures.style import BLACK, BLUE, DIVERGING, LINES, Values, as_numpy
+from emt_core.book.figures.labels import beside
+from emt_core.book.figures.style import BLACK, BLUE, DIVERGING, GRAY, LINES, Values, as_numpy, jitter
+from emt_core.book.text import SPACE, percent
 
 SHARES = LinearSegmentedColormap.from_list("shares", ["#ffffff", "#cfe3f2", BLUE])
 
@@ -46,7 +47,7 @@ def exact_grid(shares: Values, rows: Sequence[str], groups: Mapping[str, Sequenc
         start += len(group)
         ax.imshow(np.nan_to_num(part), cmap=SHARES, vmin=0, vmax=1, aspect="auto")
         for (r, c), share in np.ndenumerate(part):
-            text = "–" if np.isnan(share) else _whole(share)
+            text = "–" if np.isnan(share) else percent(share).split(SPACE)[0]
             ax.text(c, r, text, ha="center", va="center", fontsize=11, color="white" if share > 0.75 else BLACK)
         ax.set_xticks(range(len(group)), group, rotation=60, ha="right", rotation_mode="anchor", fontsize=10)
         ax.set_yticks(range(len(rows)), rows, fontsize=11)
@@ -58,14 +59,6 @@ def exact_grid(shares: Values, rows: Sequence[str], groups: Mapping[str, Sequenc
         for edge in range(1, len(rows)):
             ax.axhline(edge - 0.5, color="white", linewidth=1.5)
     return figure
-
-
-def _whole(share: float) -> str:
-    """Percent without decimals, 0 and 100 only where nothing or everything is meant."""
-    rounded = round(100 * share)
-    if rounded == 100 and share < 1:
-        return ">99"
-    return "<1" if rounded == 0 and share > 0 else str(rounded)
 
 
 def dots(measures: Mapping[str, Mapping[str, Values]], xlabel: str) -> Figure:
@@ -90,9 +83,7 @@ def dots(measures: Mapping[str, Mapping[str, Values]], xlabel: str) -> Figure:
             crowded = values[numbers > 3]
             for value, number in zip(crowded, numbers[numbers > 3], strict=True):
                 ax.scatter(value, middle, s=34, **look)
-                left = bool(
-                    ((crowded > value) & (crowded < value + 6)).any()
-                )  # the number of the next one is in the way
+                left = bool(((crowded > value) & (crowded < value + 6)).any())  # the next one's number is in the way
                 ax.annotate(f"×{number}", (value, middle), xytext=(-6 if left else 6, 0), textcoords="offset points",
                             ha="right" if left else "left", va="center", fontsize=9.5, color=color,
                             annotation_clip=False)  # fmt: skip
@@ -119,11 +110,9 @@ def superposition(scales: Values, first: Mapping[str, Values], later: Mapping[st
         for name, lines, dash in (("first round", first, "-"), ("later round", later, "--")):
             ratios = as_numpy(lines[task], f"{name}[{task!r}]", len(scales), real=True)
             ax.semilogx(scales, ratios, dash, color=LINES[k % len(LINES)])
-            ends[f"{task},\n{name}"] = float(ratios[-1])
-    ax.axvline(1, color="#777777", linewidth=1)
-    top = 1.08 * max([*ends.values(), ax.get_ylim()[1]])
-    for name, height in spread(ends, top / 8).items():
-        ax.annotate(name, (scales[-1], height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=10,
-                    annotation_clip=False)  # fmt: skip
+            ends[f"{task},\n{name}"] = float(ratios[-1]), LINES[k % len(LINES)]
+    ax.axvline(1, color=GRAY, linewidth=1)
+    top = 1.08 * max([*(height for height, _ in ends.values()), ax.get_ylim()[1]])
     ax.set(xlabel="scale s of the sum", ylabel="modulus, differ / agree", ylim=(0, top))
+    beside(ax, 1.06 * scales[-1], ends, gap=0.13)
     return figure

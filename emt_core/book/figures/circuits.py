@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emt_core.book.figures.style import BLACK, VERMILLION, Values, as_numpy, framed, panels
+from emt_core.book.figures.style import BLACK, GRAY, VERMILLION, Values, as_numpy, framed, panels
 
 
 def multiplicities(values: np.ndarray, tolerance: float = 1e-3) -> list[tuple[complex, int]]:
@@ -31,7 +31,7 @@ def eigenvalues(
     ax = ax or plt.subplots(figsize=(5.2, 5.6))[1]
     circle = np.exp(1j * np.linspace(0, 2 * np.pi, 361))
     for radius, dash, name in ((1.0, "-", None), (threshold, "--", f"radius {threshold:g}")):
-        ax.plot(radius * circle.real, radius * circle.imag, dash, color="#777777", linewidth=1, zorder=1, label=name)
+        ax.plot(radius * circle.real, radius * circle.imag, dash, color=GRAY, linewidth=1, zorder=1, label=name)
     distinct = multiplicities(theory)
     centres = np.array([value for value, _ in distinct], dtype=complex)
     ax.scatter(centres.real, centres.imag, s=110, facecolors="none", edgecolors=BLACK, linewidths=1.3, zorder=2,

@@ -9,10 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from emt_core.book.figures.style import BLACK, BLUE, LINES, VERMILLION, Values, as_numpy
-
-MARKERS = "os^DvPX*"
-GRAY = "#777777"
+from emt_core.book.figures.style import BLACK, BLUE, GRAY, LINES, MARKERS, VERMILLION, Values, as_numpy
 
 
 def stored(

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from emt_core.book.figures.style import BLUE, VERMILLION, Values, as_numpy, ensemble
+from emt_core.book.figures.style import BLUE, GRAY, VERMILLION, Values, as_numpy, ensemble
 
 MARKS = ("o-", "s--", "^-.", "D:")
 
@@ -30,7 +30,7 @@ def walk(times: Values, overlaps: Values, energy: Values, switches: Sequence[int
     below.plot(times, energy, color=BLUE)
     for ax in (above, below):
         for at in switches:
-            ax.axvline(times[at], color="#777777", linestyle=":", linewidth=1.2)
+            ax.axvline(times[at], color=GRAY, linestyle=":", linewidth=1.2)
     above.set(ylabel="overlap", ylim=(min(-0.3, float(overlaps.min())), 1.35), yticks=[0, 1])
     below.set(xlabel="time in units of T_f", ylabel="energy E")
     return figure
@@ -42,7 +42,7 @@ def dwell(delays: Values, times: Values, formula: float) -> Axes:
     times = as_numpy(times, "times", len(delays))
     ax = plt.subplots(figsize=(6, 3.2))[1]
     ax.semilogx(delays, times, "o-")
-    ax.axhline(formula, color="#777777", linestyle="--")
+    ax.axhline(formula, color=GRAY, linestyle="--")
     ax.annotate("measured", (delays[0], times[0]), xytext=(10, 2), textcoords="offset points")
     ax.annotate("formula", (delays[-1], formula), xytext=(0, -6), textcoords="offset points", ha="right", va="top")
     ax.set(xlabel="T_d in units of T_f", ylabel="first dwell time / T_d", ylim=(0, None))

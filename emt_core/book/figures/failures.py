@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from emt_core.book.figures.style import BLACK, BLUE, VERMILLION, Values, as_numpy
+from emt_core.book.figures.style import BLACK, BLUE, GRAY, VERMILLION, Values, as_numpy
 
 
 def maps(layers: Mapping[str, Values], penalties: Sequence[float], sizes: Sequence[int]) -> Figure:
@@ -34,7 +34,7 @@ def partial(counts: Values, off_by: Values, scarce: Values, at_random: Mapping[i
     shift = np.random.default_rng(0).uniform(-0.15, 0.15, len(counts))  # so that equal points are seen
     for choose, marker, label in ((scarce, "o", "fewer units than rank"), (~scarce, "^", "enough units")):
         ax.plot((counts + shift)[choose], off_by[choose], marker, alpha=0.7, label=label)
-    ax.plot(list(at_random), list(at_random.values()), "--", color="#777777", label="random angles")
+    ax.plot(list(at_random), list(at_random.values()), "--", color=GRAY, label="random angles")
     ax.set(xlabel="eigenvalues of modulus above 0.9", ylabel="off by (radians)", ylim=(-0.02, None))
     ax.legend()
     return figure
@@ -54,7 +54,7 @@ def probes(reads: Mapping[tuple[int, bool], Sequence[Values]], sizes: Sequence[i
                 at = j + 0.1 * (2 * w - 1) + np.zeros(len(values))
                 ax.plot(at, values, marker, color=color, alpha=0.7, label=label if j == 0 else None)
         ax.plot(range(len(sizes)), own, color=BLACK, label="own output")
-        ax.axvline(float(np.interp(rank, sizes, range(len(sizes)))), color="#777777", linestyle=":")
+        ax.axvline(float(np.interp(rank, sizes, range(len(sizes)))), color=GRAY, linestyle=":")
         ax.set_xticks(range(len(sizes)), sizes)
         ax.set(xlabel="units", title="2S steps later" if later else "inputs just read", ylim=(0.45, 1.02))
     axes[0].set_ylabel("signs right")

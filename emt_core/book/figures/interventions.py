@@ -7,10 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emt_core.book.figures.labels import beside
-from emt_core.book.figures.style import BLACK, LINES, Values, as_numpy
-
-GRAY = "#666666"
-MARKERS = "os^Dv"
+from emt_core.book.figures.style import BLACK, GRAY, LINES, MARKERS, Values, as_numpy, jitter
 
 
 def by_size(tables: Mapping[str, Mapping[str, Mapping[int, Values]]], sizes: Sequence[int]) -> Figure:
@@ -28,7 +25,7 @@ def by_size(tables: Mapping[str, Mapping[str, Mapping[int, Values]]], sizes: Seq
             means = [v.mean() for v in values.values()]
             ax.plot(np.array(list(values)) + aside, means, "-" if j else "--", color=color, linewidth=1.4)
             for k, v in values.items():
-                spread = np.linspace(-0.04, 0.04, len(v)) if len(v) > 1 else np.zeros(1)
+                spread = jitter(len(v), 0.04)
                 ax.plot(k + aside + spread, v, MARKERS[j], color=color, markersize=5, alpha=0.7, clip_on=False)
             ends[kind] = (means[-1], color)
         ax.set(title=title, xlabel="units N", xlim=(-0.4, len(sizes) - 0.5), ylim=(-0.04, 1.04))
@@ -95,7 +92,7 @@ def magnitudes(gammas: Mapping[int, Values], sizes: Mapping[str, Values], every:
     for j, (name, values) in enumerate(sizes.items()):
         values = as_numpy(values, name, len(every))
         color = LINES[(j + 2) % len(LINES)]
-        right.semilogy(values, f"{MARKERS[j % 5]}-", color=color, markersize=4)
+        right.semilogy(values, f"{MARKERS[j % len(MARKERS)]}-", color=color, markersize=4)
         ends[name] = (values[-1], color)
     right.semilogy(every, "-", color=BLACK, linewidth=2.5)
     right.semilogy(every[0] * straight ** np.arange(len(every)), ":", color=GRAY)

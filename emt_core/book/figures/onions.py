@@ -9,10 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emt_core.book.figures.codes import GRAY, MARKERS
-from emt_core.book.figures.style import BLACK, BLUE, LINES, VERMILLION, Values, as_numpy, panels
-
-DASHES = "-", "--", "-.", ":"
+from emt_core.book.figures.style import BLACK, BLUE, DASHES, GRAY, LINES, MARKERS, VERMILLION, Values, as_numpy, panels
 
 
 def peeled(embedding: Values, gamma: float, sequence: Sequence[int], names: Sequence[str], left: Values) -> Figure:

@@ -8,11 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from emt_core.book.figures import codes
-from emt_core.book.figures.codes import GRAY, MARKERS
 from emt_core.book.figures.labels import beside
-from emt_core.book.figures.style import LINES, Values, as_numpy
-
-DASHES = "-", "--", "-.", ":"
+from emt_core.book.figures.style import DASHES, GRAY, LINES, MARKERS, Values, as_numpy
 
 
 def everyone(points: Mapping[str, Values], family: Values, only_overlap: Mapping[str, Values]) -> Axes:

@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emt_core.book.figures.labels import beside
-from emt_core.book.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILLION, Values, as_numpy
+from emt_core.book.figures.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, VERMILLION, Values, as_numpy
 
 #: how each reader is drawn, on all pages: marker, line, colour
 READERS = {
-    "own writing": ("", "-", "#777777"),
+    "own writing": ("", "-", GRAY),
     "peeled": ("^", "-", VERMILLION),
     "peeled backwards": ("s", ":", GREEN),
     "linear": ("o", "--", BLUE),
@@ -45,7 +45,7 @@ def curves(
                     linewidth=1.8 if marker else 2.6)  # fmt: skip
             ends[name] = (float(values[-1]), color)
         if chance is not None:
-            ax.axhline(chance, color="#777777", linestyle=":", linewidth=1)
+            ax.axhline(chance, color=GRAY, linestyle=":", linewidth=1)
         ax.set(title=title, xlabel=xlabel, xticks=list(x), ylim=(0, 1.05 * most if top is None else top))
         beside(ax, x[-1] + 0.035 * (x[-1] - x[0]), ends)
     axes[0, 0].set_ylabel(ylabel)

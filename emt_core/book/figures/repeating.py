@@ -8,8 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from emt_core.book.figures.codes import GRAY, MARKERS
-from emt_core.book.figures.style import BLACK, BLUE, DIVERGING, LINES, VERMILLION, Values, as_numpy, ensemble
+from emt_core.book.figures.style import (
+    BLACK,
+    BLUE,
+    DIVERGING,
+    GRAY,
+    LINES,
+    MARKERS,
+    VERMILLION,
+    Values,
+    as_numpy,
+    ensemble,
+)
 
 
 def learning(steps: Values, right: Values, loss: Values) -> Figure:

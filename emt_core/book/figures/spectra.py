@@ -9,10 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from emt_core.book.figures.circuits import eigenvalues
-from emt_core.book.figures.style import BLACK, BLUE, VERMILLION, Values, as_numpy, ensemble, panels
+from emt_core.book.figures.style import BLACK, BLUE, GRAY, VERMILLION, Values, as_numpy, ensemble, jitter, panels
 from emt_core.book.figures.training import curves
-
-GRAY = "#777777"
 
 
 def side_by_side(
@@ -44,7 +42,7 @@ def cells(names: Sequence[str], printed: Values, errors: Sequence[Values], notes
         values = as_numpy(values, f"errors[{row}]", None, real=True)
         ax.barh(row, 1.5 * bar, left=bar / 2, height=0.8, color="#d9d9d9", zorder=1)
         ax.vlines(bar, row - 0.4, row + 0.4, color=VERMILLION, linewidth=3, zorder=2)
-        aside = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(len(values))
+        aside = jitter(len(values), 0.22)
         ax.scatter(values, row + aside, s=14, color=BLUE, alpha=0.7, linewidths=0, zorder=3)
         if len(values):
             ax.scatter([values.mean()], [row], marker="D", s=60, color=BLUE, edgecolors="white", zorder=4)

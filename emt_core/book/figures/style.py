@@ -22,6 +22,9 @@ Values = np.ndarray | torch.Tensor | Sequence
 
 STYLE = mpl.rc_params_from_file(Path(__file__).with_name("emt.mplstyle"), use_default_template=False)
 LINES = BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK = STYLE["axes.prop_cycle"].by_key()["color"]
+GRAY = "#777777"  # of what is only to compare with
+MARKERS = "os^DvPX*"
+DASHES = "-", "--", "-.", ":"
 DIVERGING = LinearSegmentedColormap.from_list("emt", ["#00456e", BLUE, "#ffffff", VERMILLION, "#7a3600"])
 
 
@@ -70,6 +73,11 @@ def panels(count: int, columns: int, panel: tuple, margin: tuple) -> tuple[Figur
     for ax in axes.flat[count:]:
         ax.set_axis_off()
     return figure, axes
+
+
+def jitter(count: int, reach: float = 0.25) -> np.ndarray:
+    """Offsets (count,) of dots in one row, evenly from −reach to reach, so that none hides another."""
+    return np.linspace(-reach, reach, count) if count > 1 else np.zeros(count)
 
 
 def ensemble(values: Values, name: str, length: int) -> np.ndarray:

@@ -8,10 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emt_core.book.figures.style import BLACK, BLUE, LINES, VERMILLION, Values, as_numpy, ensemble
-
-GRAY = "#777777"
-DASHES = ("-", "--", "-.", ":")
+from emt_core.book.figures.style import BLACK, BLUE, DASHES, GRAY, LINES, VERMILLION, Values, as_numpy, ensemble
 
 
 def curves(x: Values, ys: Values, *, ylabel: str, xlabel: str = "training step", log: bool = False) -> Axes:
