@@ -6,7 +6,6 @@ As in test_site.py: `make test` builds the site into _build/test/html first; EMT
 import html
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -20,10 +19,11 @@ sys.path.insert(0, str(ROOT / "tools"))
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 
 import pdf  # noqa: E402
+from chapters import browser  # noqa: E402
 
 SITE = Path(os.environ.get("EMT_SITE", ROOT / "_build" / "test" / "html"))
 PAGES = ["book/introduction", "book/probes", "book/api/theory"]  # an explorer, a wide formula, signatures
-BROWSER = next(filter(None, map(shutil.which, pdf.BROWSERS)), None)
+BROWSER = browser()
 
 needs_site = pytest.mark.skipif(
     not all((SITE / f"{name}.html").exists() for name in PAGES), reason=f"no site at {SITE}: run `make test`"
@@ -147,7 +147,7 @@ def test_what_only_a_screen_needs_is_not_printed(prepared):
 
 
 def test_without_a_browser_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(pdf.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(SystemExit, match="install one of chromium, chromium-browser, google-chrome"):
         pdf.browser_path()
 

@@ -18,14 +18,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import reading  # noqa: E402
-from chapters import chapter_names, has_tag, run_notebook  # noqa: E402
+from chapters import browser, chapter_names, has_tag, repository, run_notebook  # noqa: E402
 
 SITE = Path(os.environ.get("EMT_SITE", ROOT / "_build" / "test" / "html"))
 NOTEBOOKS = SITE / "notebooks"
 CHAPTERS = chapter_names()
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 needs_site = pytest.mark.skipif(not NOTEBOOKS.exists(), reason=f"no site at {SITE}: run `make test`, which builds it")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BROWSER = browser()
 
 LABELS = {
     "eq-a": {"doc": "x", "anchor": "equation-eq-a", "kind": "displaymath", "number": "3.1"},
@@ -214,7 +214,7 @@ def test_the_fast_set_is_one_cell_further(tmp_path):
 
 def test_every_place_names_the_same_repository():
     """Binder's files name the repository that _config.yml does."""
-    place = reading.settings()
+    place = repository()
     assert f"git+{place['url']}@{place['branch']}" in (ROOT / "binder" / "postBuild").read_text(encoding="utf8")
     owner, name = place["url"].split("/")[-2:]
     assert place["site"] == f"https://{owner}.github.io/{name}"
@@ -254,7 +254,7 @@ def test_colab_and_binder_in_an_emulation(tmp_path):
     def run(chapter: str, colab: bool) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        notebook, place = read(chapter), reading.settings()
+        notebook, place = read(chapter), repository()
         first = next(cell for cell in notebook.cells if cell.cell_type == "code")
         address = f"git+{place['url']}@{place['branch']}"
         assert first.source.count(address) == 1

@@ -6,7 +6,6 @@ other host are aborted and counted as failures.
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +16,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+from chapters import browser as find_browser  # noqa: E402
 from serve import serving  # noqa: E402
 
 SITE = Path(os.environ.get("EMT_SITE", ROOT / "_build" / "test" / "html"))
 AXE = ROOT / "_build" / "web" / "axe.min.js"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BROWSER = find_browser()
 FLAGS = [
     "--headless",
     "--no-sandbox",

@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+from chapters import ROOT, repository
 from docutils import nodes
 
-ROOT = Path(__file__).resolve().parent.parent
 BOOK = (
     "An executable book on how recurrent networks remember: Episodic Memory Theory and onion representations, "
     "derived, trained, and tested claim by claim."
@@ -79,8 +79,7 @@ def tell(app, pagename, templatename, context, doctree):
 
 def settle(app, config):
     """The site's address follows the repository's; its name stands beside the logo."""
-    owner, name = config.html_theme_options["repository_url"].rstrip("/").split("/")[-2:]
-    config.html_baseurl = f"https://{owner}.github.io/{name}/"
+    config.html_baseurl = repository()["site"] + "/"
     config.html_theme_options["logo"] = {"text": config.html_title}
 
 

@@ -35,7 +35,7 @@ def claims_table(notebooks: list[Path]) -> str:
     """Every claim that a chapter recorded, grouped by paper; chapters in reading order."""
     from emt_core.book import claims
 
-    records = [claim for notebook in notebooks for claim in claims.collect(notebook)]
+    records = collected(notebooks)
     if not records:
         return "No chapter has recorded a claim yet."
     blocks = [contradictions(records)]

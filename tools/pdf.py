@@ -3,14 +3,12 @@
     python tools/pdf.py --html _build/html --out _build/emt.pdf [book/tasks …]
 
 Each page is printed by itself, as theme/static/print.css says, once its formulas and explorers are drawn. Then pypdf
-binds them (tools/pdf_binding.py). The title page
-is printed last, when it is known where each chapter begins.
+binds them (tools/pdf_binding.py). The title page is printed last, when it is known where each chapter begins.
 """
 
 import argparse
 import html
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,12 +16,11 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
 import yaml
-from chapters import CONFIG, ROOT, toc_order
+from chapters import BROWSERS, CONFIG, ROOT, browser, toc_order
 from pdf_binding import Printed, bind, page_named
 from playwright.sync_api import Page, sync_playwright
 from pypdf import PdfReader
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--force-prefers-reduced-motion"]
 WIDTH = 657  # CSS pixels between the margins of print.css: (210 - 36) mm at 96 dots an inch
 WIDE = "article :is(div.math, div.math > *, span.math, pre, table, dt.sig, svg, img)"  # what might not fit
@@ -66,7 +63,7 @@ nav p {{ display: flex; margin: 0.1em 0; }} nav p span {{ margin-left: auto; }} 
 
 def browser_path() -> str:
     """The browser of this machine; the program ends with a word on what to install where there is none."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    found = browser()
     if found is None:
         sys.exit(f"make pdf prints with Chromium: install one of {', '.join(BROWSERS)} (Debian: apt install chromium)")
     return found

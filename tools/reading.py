@@ -18,8 +18,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-import yaml
-from chapters import BOOK, CONFIG, chapter_names, has_tag, profile_section
+from chapters import BOOK, chapter_names, has_tag, profile_section, repository
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 FENCE = re.compile(r"^(`{3,}|:{3,})\{([\w:-]+)\}[ \t]*(.*)$")
@@ -48,12 +47,6 @@ if "google.colab" in sys.modules:  # so that explorers are shown
     output.enable_custom_widget_manager()
 
 from emt_core.book.text import live"""
-
-
-def settings() -> dict:
-    """Where the book lives: its repository, the branch of its code, the address of its site."""
-    config = yaml.safe_load(CONFIG.read_text(encoding="utf8"))
-    return {**config["repository"], "site": config["html"]["baseurl"].rstrip("/")}
 
 
 @dataclass
@@ -418,7 +411,7 @@ def fast_cell(name: str, cell):
 def reading_notebook(name: str, notebook, book: Book):
     """The reading notebook of an executed chapter."""
     page, cells = Page(name, book, values_said(notebook)), []
-    place = settings()
+    place = repository()
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cells += plain(cell.source, page)
@@ -455,7 +448,7 @@ def check(cell, name: str) -> None:
 
 def write(executed: Path, labels: Path, out: Path) -> list[Path]:
     """Every chapter's reading notebook, from the notebooks of one profile and the labels that Sphinx wrote."""
-    place, found = settings(), json.loads(labels.read_text(encoding="utf8"))
+    place, found = repository(), json.loads(labels.read_text(encoding="utf8"))
     book, written = Book(found["labels"], found["titles"], place["site"]), []
     out.mkdir(parents=True, exist_ok=True)
     for name in chapter_names():

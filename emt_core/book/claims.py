@@ -132,14 +132,6 @@ class Table:
         }
 
 
-def show(*claims: Claim) -> Table:
-    """The claimed / obtained table of a chapter; end a cell with it."""
-    names = [c.id for c in claims]
-    if len(set(names)) != len(names):
-        raise ValueError(f"claims must have distinct ids, got {names}")
-    return Table(claims)
-
-
 def written(chapter: str) -> dict[str, dict]:
     """The claims of a chapter as ``book/claims/<chapter>.toml`` has them: id to what :class:`Claim` holds of it.
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emt_core.book import claims
-from emt_core.book.claims import MIME, PROFILES, Claim, Rule, collect, show, to_html
+from emt_core.book.claims import MIME, PROFILES, Claim, Rule, Table, collect, to_html
 
 NAN = math.nan
 
@@ -112,7 +112,7 @@ def test_the_verdict_of_a_record_is_computed_anew():
 
 def test_claims_are_collected_from_a_notebooks_outputs(tmp_path):
     a, b = claim(id="a"), claim(id="b", values=(9, NAN))
-    bundle = show(a, b)._repr_mimebundle_()
+    bundle = Table((a, b))._repr_mimebundle_()
     cells = [
         {"cell_type": "markdown", "source": ""},
         {"cell_type": "code", "outputs": [{"output_type": "stream", "text": "hello"}]},
@@ -155,7 +155,7 @@ def test_the_table_shows_every_number_and_escapes_text():
 )
 def test_numbers_are_shown_short(value, shown):
     assert f"<td>{shown}</td>" in to_html([claim((value,))])
-    assert f"({claim().rule}; {shown})" in show(claim((value,)))._repr_mimebundle_()["text/plain"]
+    assert f"({claim().rule}; {shown})" in Table((claim((value,)),))._repr_mimebundle_()["text/plain"]
 
 
 def test_what_was_not_decided_says_what_it_needs():
@@ -178,8 +178,6 @@ def test_wrong_arguments_are_named():
         claim(needs="tiny")
     with pytest.raises(ValueError, match="values"):
         claim(values=())
-    with pytest.raises(ValueError, match="distinct"):
-        show(claim(), claim())
 
 
 @pytest.mark.parametrize("expected_to_fail", [False, True], ids=["to hold", "to fail"])
