@@ -75,6 +75,8 @@ def for_sphinx(notebook: Path, static: Path) -> str:
     """The executed notebook less the claims' machine-readable form, and with its explorers as the page shows them."""
     content = json.loads(notebook.read_text(encoding="utf8"))
     for cell in content["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            cell["metadata"]["mystnb"] = {"code_prompt_show": "Show the parameters of this run"}
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.emt.claims+json", None)
     without_widgets(content, static / "explorers")
