@@ -59,12 +59,14 @@ def prepared():
 
 def title_of(name: str) -> str:
     """What the site calls a page."""
-    return html.unescape(re.search(r"<title>(.*?) (?:—|&#8212;)", (SITE / f"{name}.html").read_text("utf8")).group(1))
+    return html.unescape(
+        re.search(r"<title>(.*?)(?: – .*)?</title>", (SITE / f"{name}.html").read_text("utf8")).group(1)
+    )
 
 
 def squeezed(text: str) -> str:
-    """Without spaces: where a PDF has them depends on where its lines break."""
-    return "".join(text.split())
+    """Without spaces, which depend on where lines break, or capitals: the front page's heading is the book's name."""
+    return "".join(text.split()).casefold()
 
 
 def starts(book: PdfReader) -> list[int]:
