@@ -28,7 +28,7 @@ class Anatomy:
 
     count: Int[Tensor, "M"]  #: eigenvalues of W_hh of modulus above 0.9
     off_by: Float[Tensor, "M"]  #: see :func:`off_by`
-    outside: Float[Tensor, "M"]  #: share of the squared state outside the memories: the basis' reconstruction error
+    outside: Float[Tensor, "M"]  #: share of the squared state outside the memories, the basis' reconstruction error
     dimension: Float[Tensor, "M"]  #: of the states, (Σλ)² / Σλ² over the eigenvalues λ of their covariance
     size: Float[Tensor, "M"]  #: root mean square of a unit's activity
     beyond: Float[Tensor, "M"]  #: share of activities of modulus above ½, where tanh begins to saturate
@@ -87,16 +87,16 @@ class Gain:
 
     G: Float[Tensor, "M SD SD"]
     linear: Float[Tensor, "M"]  #: share of the squared output that G explains
-    alone: Float[Tensor, "M"]  #: share that each right number explains by itself: the diagonal of G
+    alone: Float[Tensor, "M"]  #: share that each right number explains by itself, by the diagonal of G
 
     @property
     def idempotence(self) -> Float[Tensor, "M"]:
-        """‖G² − G‖ / ‖G‖: 0 for a projection."""
+        """‖G² − G‖ / ‖G‖, which is 0 for a projection."""
         return (self.G @ self.G - self.G).norm(dim=(1, 2)) / self.G.norm(dim=(1, 2))
 
     @property
     def alone_if_random(self) -> Float[Tensor, "M"]:
-        """What ``alone / linear`` is for a projection of rank r = ‖G‖² in random directions: (r + 2) / (SD + 2)."""
+        """What ``alone / linear`` is for a projection of rank r = ‖G‖² in random directions, (r + 2) / (SD + 2)."""
         return (self.G.square().sum((1, 2)) + 2) / (self.G.shape[1] + 2)
 
 

@@ -17,8 +17,8 @@ from emt_core.networks.cell import rows
 from emt_core.support.checks import integer
 from emt_core.tasks import Sequences
 
-Layers = Float[Tensor, "M L V n"]  #: of each token at each position
-Mean = Float[Tensor, "M n"]  #: state
+Layers = Float[Tensor, "M L V n"]  #: the layers of each token at each position
+Mean = Float[Tensor, "M n"]  #: the mean state
 Tokens = Int[Tensor, "L B"]  #: sequences of one length
 
 

@@ -15,7 +15,7 @@ Interval = tuple[float, float, float]  #: value, lower end, upper end
 Numbers = Sequence[float | int] | np.ndarray  #: one number per trial or network
 
 LEVEL = 0.95
-FEWEST = 6  #: with fewer networks a page says their range and number: an interval would say more than they do
+FEWEST = 6  #: with fewer networks than this a page gives their range and number, no interval
 
 
 def wilson(hits: Sequence[bool | int | float] | np.ndarray) -> Interval:

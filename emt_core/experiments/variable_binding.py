@@ -96,7 +96,7 @@ class Model(Line):
 
     @property
     def extends(self) -> bool:
-        """Not with looks: the checkpoint of a shorter run has no room for those of a longer one."""
+        """False with looks, since the checkpoint of a shorter run has no room for those of a longer one."""
         return not self.look
 
     def files(self, key: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from emt_core.tasks.sequences import Generators, Sequences, each
 from emt_core.tasks.token_repeat import TokenRepeat
 
 SIZE = 1_000_000  #: sequences in a pool
-SEED = 99  #: that draws it
+SEED = 99  #: the seed that draws a pool
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from emt_core.networks import VectorNetwork
 from emt_core.support.checks import integer
 from emt_core.tasks import VariableBinding
 
-States = Float[Tensor, "M B N"]  #: of the hidden units, for each model and sequence
+States = Float[Tensor, "M B N"]  #: states of the hidden units, for each model and sequence
 Where = Bool[Tensor, "*#batch SD"]  #: which memories, oldest block first; for all, for each sequence (M, B), or between
-Outputs = Float[Tensor, "*#M T B D"]  #: of T steps; M = 1 serves all models
+Outputs = Float[Tensor, "*#M T B D"]  #: outputs of T steps; M = 1 serves all models
 
 
 def window(sequence: Float[Tensor, "M L B D"], history: int, step: int) -> Float[Tensor, "M B SD"]:

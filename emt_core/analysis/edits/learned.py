@@ -31,7 +31,7 @@ RECIPE = Recipe(steps=60_000, patience=5, least=10_000)
 TOWARDS_NONE = 0.001  # loss per coordinate that a linear edit assigns to a variable
 
 States = Float[Tensor, "M B n"]  #: whole states, for each model and sequence
-Tokens = Int[Tensor, "M B"]  #: one of each
+Tokens = Int[Tensor, "M B"]  #: one token for each model and sequence
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from emt_core.tasks import VariableBinding
 from emt_core.tasks.sequences import Generators
 from emt_core.theory import circuit
 
-KINDS = ("one entry", "one variable", "all")  #: of changes, in the order in which they are drawn
+KINDS = ("one entry", "one variable", "all")  #: the kinds of changes, in the order in which they are drawn
 
-#: Another way to move states: of the states, the edited states and a generator, as :func:`emt_core.analysis.edits.
-#: random_edit` does
+#: Another way to move states, a function of the states, the edited states and a generator, as
+#: :func:`~emt_core.analysis.edits.basis.random_edit` is
 Instead = Callable[[States, States, torch.Generator], States]
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from emt_core.book.figures.labels import beside
 from emt_core.book.figures.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, VERMILLION, Values, as_numpy
 
-#: how each reader is drawn, on all pages: marker, line, colour
+#: how each reader is drawn, on all pages, as (marker, line, colour)
 READERS = {
     "own writing": ("", "-", GRAY),
     "peeled": ("^", "-", VERMILLION),

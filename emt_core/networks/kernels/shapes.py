@@ -12,7 +12,7 @@ WayOut = Float[Tensor, "M D N"]  #: W_r
 Inputs = Float[Tensor, "M S B D"]
 Targets = Float[Tensor, "M T B D"]
 Matrices = tuple[WayIn, Recurrent, WayOut]  #: W_uh, W_hh, W_r, always in this order
-LossAndGrad = tuple[Float[Tensor, "M"], Float[Tensor, "M"], Matrices]  #: per model: loss, accuracy; and its gradient
+LossAndGrad = tuple[Float[Tensor, "M"], Float[Tensor, "M"], Matrices]  #: loss, accuracy and gradient, per model
 
 
 def check_shapes(beside: str, **wanted: tuple[Tensor | None, tuple[int, ...]]) -> None:
