@@ -47,7 +47,7 @@ def test_the_words_of_the_book_are_defined(word):
 def test_an_onion_is_what_is_measured():
     """The book's one definition: shared directions, and an order in which one can peel."""
     entry = PAGE.split("{#word-onion}")[1].split("\n[")[0]
-    assert "overlap is near 1" in entry and "peels forwards" in entry and "backwards" in entry
+    assert "overlap near 1" in entry and "peels forwards" in entry and "backwards" in entry
 
 
 def test_the_library_has_what_is_named():

@@ -65,7 +65,8 @@ def status_table(notebooks: list[Path]) -> str:
     for notebook in notebooks:
         record = json.loads(notebook.read_text(encoding="utf8"))["metadata"]["emt"]
         versions = record["versions"]
-        cells = [f"[](/book/{notebook.stem})", f"{record['seconds']:.1f}", record["profile"], record["date"]]
+        cells = [f"[](/book/{notebook.stem})", f"{record['seconds']:.1f}", record["profile"]]
+        cells += [f'<span class="emt-nowrap">{record["date"]}</span>']
         cells += [versions["python"], versions["torch"], versions["numpy"], record["platform"]]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) if notebooks else "No chapter has been executed yet."

@@ -164,9 +164,11 @@ def bibliography():
 
 def author_year(key: str) -> tuple[str, str]:
     """As in "Karuvally et al." and "2023"."""
+    from pybtex.richtext import Text
+
     entry = bibliography()[key]
     names = [" ".join(person.prelast_names + person.last_names) for person in entry.persons.get("author", [])]
-    names = [name.strip("{}") for name in names]
+    names = [str(Text.from_latex(name)) for name in names]  # "Csord{\\'a}s" as it is read
     short = names[0] + " et al." if len(names) > 2 else " and ".join(names)
     return short, entry.fields["year"]
 
@@ -185,7 +187,8 @@ def references(page: Page) -> str:
     for entry in Style().format_bibliography(chosen):
         stream, backend = StringIO(), Backend()
         stream.write(entry.text.render(backend))
-        lines.append(f'- <a id="ref-{entry.key}"></a>{stream.getvalue()}')
+        text = re.sub(r"\\([.\-_()])", r"\1", stream.getvalue())  # what need not be escaped is not
+        lines.append(f'- <a id="ref-{entry.key}"></a>{text}')
     return "\n".join(lines)
 
 

@@ -192,4 +192,6 @@ def _number(value: float) -> str:
         return {math.inf: "∞", -math.inf: "−∞"}.get(value, "—")
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
-    return f"{value:.3g}" if 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"
+    if 100 <= abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if 1e-3 <= abs(value) < 100 else f"{value:.1e}"

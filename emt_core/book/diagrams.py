@@ -160,8 +160,9 @@ def edit_timeline(
     ax.plot([edit, edit], [-0.3, 2.75], color=EDIT, linewidth=2.4, linestyle=(0, (3, 1.5)), zorder=4)
     ax.plot([edit], [2.75], marker="v", markersize=10, color=EDIT, zorder=5)
     ax.text(edit, 3.0, "edit", ha="center", va="bottom", fontweight="bold")
-    for k in range(min(horizon, 4)):
-        at = edit + horizon * (k + 0.5) / min(horizon, 4)
+    arrows = horizon if horizon <= 8 else 4
+    for k in range(arrows):
+        at = edit + horizon * (k + 0.5) / arrows
         ax.annotate("", (at, 0.82), (at, 1.58), arrowprops={"arrowstyle": "<->", "color": "black", "linewidth": 1.2})
     ax.text(edit - 0.01 * end, 1.2, "compare ", ha="right", va="center")
     for level, text in ((2.0, "network"), (0.4, lane)):

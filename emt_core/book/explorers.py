@@ -68,13 +68,13 @@ def _rings(theory: np.ndarray) -> list[list[float | int]]:
 
 def eigenvalue_film(
     frames: Values, theory: Values, steps: Values, losses: Values, threshold: float = 0.9, caption: str = "",
-    *, start: SupportsFloat = 0, name: str = "",
+    *, start: SupportsFloat | None = None, name: str = "",
 ) -> Explorer:  # fmt: skip
     """Eigenvalues moving through training, over the theory's, with a slider over the frames; beside them the number
     outside radius `threshold` and the loss against the step, each with a cursor at the frame: a press there moves it.
     frames: (F, N) complex, the eigenvalues at F training steps, in any order; theory: (K,) complex; steps: (F,),
-    increasing; losses: (F,). It opens at the frame nearest to training step `start`; `frame` follows the reader, and
-    the prose may also set a `step`."""
+    increasing; losses: (F,). It opens at the frame nearest to training step `start`, by default at the last one;
+    `frame` follows the reader, and the prose may also set a `step`."""
     frames = _finite(frames, "frames", None, None, real=False).astype(complex)  # a copy
     if not frames.size:
         raise ValueError(f"frames: got shape {frames.shape}, expected at least one frame with one eigenvalue")
@@ -86,7 +86,7 @@ def eigenvalue_film(
     return Explorer(
         "complex_plane panel controls eigenvalue_film",
         frames=_pack(frames),
-        frame=int(np.abs(steps - float(start)).argmin()),
+        frame=len(steps) - 1 if start is None else int(np.abs(steps - float(start)).argmin()),
         theory=_rings(_finite(theory, "theory", None, real=False)),
         steps=steps.tolist(),
         losses=_finite(losses, "losses", len(frames)).astype(float).tolist(),

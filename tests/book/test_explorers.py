@@ -93,10 +93,16 @@ def copying_network():
     return {"W_uh": 0.01 * last, "W_hh": shift, "W_r": last.T, "basis": eye, "dual": eye, "operator": operator}
 
 
+def test_a_film_opens_at_its_end():
+    """The last frame is what its caption and the chapter speak of."""
+    assert film(start=None).frame == 4 and film(start=19).frame == 2
+
+
 def film(**changes):
     rng = np.random.default_rng(1)
     frames = rng.normal(size=(5, 6)) + 1j * rng.normal(size=(5, 6))
     arguments = {"frames": frames, "theory": [1, 1, 1j, -1j, 0], "steps": [0, 10, 20, 30, 40], "losses": np.ones(5)}
+    arguments["start"] = 0
     return explorers.eigenvalue_film(**{**arguments, **changes})
 
 

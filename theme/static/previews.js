@@ -1,5 +1,5 @@
-// Shows, over a link to an equation, figure, claim, symbol or reference, what it leads to. On another page it is fetched,
-// which a browser allows no page that was opened from a plain folder: there, and under a finger, links are just links.
+// Shows, over a link to an equation, figure, claim, word or reference, what it leads to, and over a symbol in the text its
+// row of the notation. What is on another page is fetched, which a browser allows no page that was opened from a plain folder: there, and under a finger, links are just links.
 (function () {
   "use strict";
   const DELAY = 250; // milliseconds: a pointer that only passes opens nothing
@@ -25,8 +25,14 @@
   function thing(source, id) {
     const target = source.getElementById(id);
     if (!target || target.matches("section, article, main, h1, h2, h3, h4")) return null;
-    const whole = target.matches(WANTED) ? target : (target.closest("tr, figure, .citation, .footnote") ?? target.querySelector(WANTED));
+    const around = target.closest("tr, dt, figure, .citation, .footnote");
+    const whole = target.matches(WANTED) ? target : (around ?? target.querySelector(WANTED));
     if (!whole) return null;
+    if (whole.matches("dl.glossary > dt, dl.simple > dt")) {
+      const entry = whole.parentElement.cloneNode(false); // a word and what it means
+      entry.append(whole.cloneNode(true), whole.nextElementSibling.cloneNode(true));
+      return entry;
+    }
     if (!whole.matches("tr")) return whole.cloneNode(true);
     const table = whole.closest("table").cloneNode(false); // a row keeps its columns' names
     table.classList.remove("emt-stacked");
@@ -58,12 +64,28 @@
     card.style.top = `${at.bottom + height + 6 <= innerHeight || above < 8 ? at.bottom + 6 : above}px`;
   }
 
+  // The row of the notation that has this symbol, as it is written there.
+  const NOTATION = new URL(`${document.documentElement.dataset.content_root ?? "./"}book/notation.html`, location.href).href;
+  const written = (math) => math.querySelector("annotation")?.textContent.replace(/\s+/g, "");
+  function symbol(source, math) {
+    const rows = [...source.querySelectorAll("table.notation [id^='symbol-']")];
+    const has = (row) => [...row.querySelectorAll(".katex")].some((one) => written(one) === written(math));
+    const row = rows.find(has);
+    return row ? thing(source, row.id) : null;
+  }
+
   async function open(from) {
     link = from;
-    const [address, id] = from.href.split("#");
-    let found;
+    let address, found;
     try {
-      found = thing(await page(address), decodeURIComponent(id));
+      if (from.matches(".katex")) {
+        address = NOTATION;
+        found = symbol(await page(address), from);
+      } else {
+        const parts = from.href.split("#");
+        address = parts[0];
+        found = thing(await page(address), decodeURIComponent(parts[1]));
+      }
     } catch {
       return; // the link still works
     }
@@ -88,8 +110,11 @@
   }
 
   function linkOf(event) {
-    const found = event.target.closest?.("article a[href*='#']:not(.headerlink, .fn-backref)");
-    return found && !found.closest(".emt-preview") ? found : null;
+    const target = event.target;
+    const found =
+      target.closest?.("article a[href*='#']:not(.headerlink, .fn-backref)") ??
+      target.closest?.("article :is(p, li, dd, figcaption) .katex:not(.katex-display .katex)");
+    return found && !found.closest(".emt-preview, .emt-explorer") ? found : null;
   }
 
   function soon(event) {

@@ -64,7 +64,7 @@ def against_gamma(gammas: Values, read: Mapping[str, Values], bounds: Mapping[st
         if bounds[name] <= 1:
             ax.axvline(bounds[name], linewidth=1, **style)
     ax.set(xlabel="γ", ylabel="sequences read right", ylim=(-0.02, 1.04))
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return ax
 
 
@@ -113,7 +113,7 @@ def toys(accuracy: Mapping[int, Values], bound: Mapping[int, Values], least: flo
     ax.set(xlabel="numbers in the state, N", xscale="log", ylim=(-0.03, 1.05))
     ax.set_xticks(list(accuracy), [f"{n}" for n in accuracy])
     ax.minorticks_off()
-    ax.legend(loc="center right")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return ax
 
 

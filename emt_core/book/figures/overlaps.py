@@ -22,7 +22,7 @@ def everyone(points: Mapping[str, Values], family: Values, only_overlap: Mapping
     ax.legend(loc="upper left")
     ends = as_numpy(family, "family", None, 2)
     (low, flat), (high, steep) = ends[0].tolist(), ends[-1].tolist()
-    ax.text(low + 0.02, flat - 0.045, "subspaces, by hand", fontsize=10, color=GRAY, va="center")
+    ax.text(low + 0.02, flat + 0.05, "subspaces, by hand", fontsize=10, color=GRAY, va="center")
     ax.text(high, steep + 0.045, "onion, by hand", fontsize=10, color=GRAY, ha="center")
     for name, values in only_overlap.items():
         overlap = as_numpy(values, name, None)

@@ -67,13 +67,13 @@ def by_place(
 def lives(effects: Mapping[str, Values]) -> Figure:
     """The size of each token's effect on the state over time, a panel a network.
     effects: title to (L, 2L), positive from the step on at which the token is read: first L steps of reading, then L of
-    writing. A line a position, dark to bright; the dot is the step that writes the token."""
+    writing. A line a position, blue to ochre; the dot is the step that writes the token."""
     figure, axes = plt.subplots(1, len(effects), figsize=(7.4, 3.7), sharey=True, squeeze=False)
     for ax, (title, values) in zip(axes[0], effects.items(), strict=True):
         sizes = as_numpy(values, title, None, None)
         length = len(sizes)
         for p, size in enumerate(sizes):
-            color = plt.get_cmap("cividis")(p / max(length - 1, 1))
+            color = plt.get_cmap("cividis")(0.85 * p / max(length - 1, 1))  # its yellow is too pale for a line
             ax.plot(range(p + 1, 2 * length + 1), size[p:], color=color, linewidth=1.5)
             ax.plot(length + 1 + p, size[length + p], "o", color=color, markersize=6)
         ax.axvline(length + 0.5, color=BLACK, linewidth=1)
@@ -81,6 +81,8 @@ def lives(effects: Mapping[str, Values]) -> Figure:
             ax.text(length + 0.5, 1.0, word, ha=side, va="top", transform=ax.get_xaxis_transform(), fontsize=11)
         ax.set(title=title, xlabel="step", yscale="log", xticks=[1, length, 2 * length])
     axes[0, 0].set_ylabel("effect of the token")
+    low, high = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(low, high * (high / low) ** 0.12)  # room for the words
     return figure
 
 

@@ -59,8 +59,8 @@ def cells(names: Sequence[str], printed: Values, errors: Sequence[Values], notes
 
 
 def found_and_wanted(wanted: Values, found: Sequence[Values]) -> Axes:
-    """Eigenvalues found in the networks of each task (R,) over the theory's number (T,): a dot each, moved sideways so
-    that none hides another, and the diagonal, on which a network matches."""
+    """Eigenvalues found in the networks of each task (R,) over the theory's number (T,): a dot whose area is the number
+    of networks there, written beside it if above 1, and the diagonal, on which a network matches."""
     wanted = as_numpy(wanted, "wanted", len(found))
     ax = plt.subplots(figsize=(5.4, 4.8))[1]
     of_rank: dict[int, list] = {}
@@ -70,8 +70,9 @@ def found_and_wanted(wanted: Values, found: Sequence[Values]) -> Axes:
     for rank, counts in of_rank.items():
         for level in sorted(set(counts)):
             here = counts.count(level)
-            aside = 0.022 * reach * (np.arange(here) - (here - 1) / 2)
-            ax.scatter(rank + aside, np.full(here, level), s=34, color=BLUE, alpha=0.8, linewidths=0, zorder=3)
+            ax.scatter(rank, level, s=34 * here, color=BLUE, alpha=0.75, linewidths=0, zorder=3)
+            if here > 1:
+                ax.annotate(f"{here}", (rank, level), (3 + 3 * here**0.5, 0), textcoords="offset points", va="center")
     ax.plot([0, reach], [0, reach], color=GRAY, linewidth=1)
     ax.text(0.04, 0.95, "more than the theory asks for", transform=ax.transAxes, va="top")
     ax.text(0.96, 0.05, "not all found yet", transform=ax.transAxes, ha="right")

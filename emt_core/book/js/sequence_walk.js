@@ -65,7 +65,7 @@ function render({ model, el }) {
     const [now, next] = [labels[nearest[f]], labels[(nearest[f] + 1) % count]];
     const rise = barrier(path, energy(f), nearest[f] + 1);
     const flat = rise <= FLAT * span;
-    const ahead = flat ? `no barrier to ${next}: it rolls on` : `barrier to ${next}: ${rise.toPrecision(2)}`;
+    const ahead = flat ? `no barrier to ${next}: it rolls on` : `barrier to ${next}: ${Number(rise.toPrecision(2))}`;
     const held = overlaps[f * count + nearest[f]].toFixed(2).replace("-", "−");
     const away = Number.isNaN(position[f]) ? "; away from the path" : "";
     return `t = ${times[f].toFixed(digits)}: nearest memory ${now} (overlap ${held})${away}; ${ahead}`;
