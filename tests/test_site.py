@@ -298,6 +298,27 @@ def test_links_show_what_they_lead_to(browser, origin):
 
 
 @needs_browser
+def test_previews_of_symbols_and_words(browser, origin):
+    """Over a symbol in the text its row of the notation appears; over a link to a word, its definition."""
+    with watched_page(browser, origin, viewport={"width": 1280, "height": 900}) as (page, problems):
+        page.goto(f"{origin}/book/circuit.html")
+        settle(page)
+        symbol = page.locator("article p .katex", has=page.locator("annotation", has_text=re.compile(r"^\\Phi$"))).first
+        symbol.scroll_into_view_if_needed()
+        page.wait_for_timeout(100)
+        symbol.hover()
+        assert "interaction of the variables" in page.wait_for_selector(".emt-preview", timeout=5_000).inner_text()
+        page.goto(f"{origin}/book/probes.html")
+        settle(page)
+        word = page.locator("article a[href$='#word-onion']").first
+        word.scroll_into_view_if_needed()
+        page.wait_for_timeout(100)
+        word.hover()
+        assert "two measured properties" in page.wait_for_selector(".emt-preview", timeout=5_000).inner_text()
+        assert problems == []
+
+
+@needs_browser
 def test_figures_open_larger_on_a_phone(browser, origin):
     """A tap opens a figure at twice its size or more, with its text alternative; Esc closes it."""
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

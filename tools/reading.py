@@ -135,7 +135,7 @@ def linked(shown: str, target: str, page: Page) -> str:
     if re.match(r"[a-z]+:", target):
         return f"[{shown}]({target})"
     target, _, anchor = target.partition("#")
-    doc = target.strip("/").removeprefix("book/").removesuffix(".md")
+    doc = target.strip("/").removeprefix("book/").removesuffix(".md").removesuffix(".html")
     if not doc and anchor in page.book.labels:
         return reference("ref", shown, anchor, page)
     if not doc:  # a control of an explorer on the page

@@ -21,7 +21,7 @@ import torch
 from emt_core.experiments.__main__ import COMMANDS
 from emt_core.experiments.provenance import as_csv, made_by
 from emt_core.experiments.table import Line, Table, weights_file
-from emt_core.experiments.token_repeat import Edit, Learned, Probe, Repeater
+from emt_core.experiments.token_repeat import LEARNS, Edit, Learned, Probe, Repeater
 from emt_core.experiments.variable_binding import CONDITIONS, FULL_SIZE, Model, film_file, full_size, small
 from emt_core.networks import load, save
 from emt_core.support.files import read_safetensors, replacing, write_safetensors, write_text
@@ -199,6 +199,21 @@ def _fixed_sequences(shipment: _Shipment, experiment: str) -> None:
     shipment.write("onion_fixed", rows)
 
 
+def _edit_controls(shipment: _Shipment, experiment: str) -> None:
+    """What the networks learned is a column; neither they nor the edits are shipped."""
+    of = {row["key"]: line for line, row in Table(shipment.table.out / "gru", Repeater).rows.items()}
+    rows = []
+    for edit, row in shipment.table.rows.items():
+        line, scored = of[edit.gru], ("exact_", "oracle", "no_edit", "random")
+        found = {"learns": line.learns, "intervention": edit.intervention, "misled": edit.misled}
+        found |= {name: getattr(line, name) for name in ("hidden", "autoregressive", "seed")}
+        found |= {name: row[name] for name in ("steps", "status")}
+        rows.append(found | {k: round(v, 4) for k, v in row.items() if k == "exact" or k.startswith(scored)})
+    order = [*LEARNS].index
+    rows.sort(key=lambda row: (order(row["learns"]), row["misled"], row["intervention"], row["hidden"], row["seed"]))
+    shipment.write("edit_controls", rows)
+
+
 ONIONS = {"onion-gru": ("onion_gru", "gru"), "onion-interventions": ("onion_interventions", "edit"),
           "onion-probes": ("onion_probes", "probe")}  # fmt: skip
 KINDS: dict[str, tuple] = {
@@ -211,6 +226,7 @@ KINDS: dict[str, tuple] = {
     "onion-interventions": (Edit, _onions),
     "onion-probes": (Probe, _onions),
     "fixed-sequences": (Edit, _fixed_sequences),
+    "edit-controls": (Edit, _edit_controls),
 }
 
 

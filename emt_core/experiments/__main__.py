@@ -17,7 +17,8 @@ from typing import Any
 from emt_core import experiments
 from emt_core.experiments.jobs import FolderInUse
 from emt_core.experiments.table import CUDA_GROUP, Swept
-from emt_core.networks import CELLS, cell_named
+from emt_core.experiments.token_repeat import LEARNS
+from emt_core.networks import CELLS
 from emt_core.support.files import write_text
 from emt_core.support.random_streams import LIMIT
 from emt_core.tasks import PAPER_TRIPLES
@@ -68,6 +69,15 @@ def some_of(names: Collection[str]) -> Callable[[str], list[str]]:
     return reader(f"some of {','.join(names)}", chosen)
 
 
+def one_of(names: Collection[str]) -> Callable[[str], str]:
+    def chosen(text: str) -> str:
+        if text not in names:
+            raise ValueError
+        return text
+
+    return reader(f"one of {','.join(names)}", chosen)
+
+
 def seeds_in(text: str) -> list[int]:
     """``20`` is 0 … 19, ``3:8`` is 3 … 7, ``3,5,7`` is these."""
     first, colon, last = text.partition(":")
@@ -86,8 +96,9 @@ OPTIONS: dict[str, tuple[Callable | None, str]] = {
     "threshold": (numbers(float, 0), "of the curriculum"),
     "variants": (None, "how they write"),
     "kinds": (None, "what is learned"),
+    "learns": (one_of(LEARNS), "which weights of the networks are trained"),
     "seeds": (SEEDS, "20: 0 … 19; 3:8: 3 … 7; or 3,5,7"),
-    "cell": (reader(f"one of {','.join(CELLS)}", lambda text: cell_named(text) and text), "of the networks"),
+    "cell": (one_of(CELLS), "of the networks"),
     "steps": (at_least(1), "of training, at most"),
     "patience": (at_least(0), "looks without a gain until a run stops, 0: never"),
     "gru_steps": (at_least(1), "what --steps was for onion-gru"),

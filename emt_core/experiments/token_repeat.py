@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +28,7 @@ from emt_core.training.until_flat import Optimised, Recipe
 
 VARIANTS = ("autoregressive", "no input")
 SEQUENCES = ("fresh", "drawn", "distinct")  # what to learn from; the last two are FixedPool's
+LEARNS = {"all": None, "read-out": ("W_o", "b_o"), "nothing": ()}  # the weights of a network that are trained
 SEEN = 1000  # random sequences on which a network's states are described
 
 
@@ -76,9 +78,12 @@ class Repeater(Learned):
     longest: int = 9
     repeats: bool = True
     sequences: str = "fresh"
+    learns: str = "all"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.learns not in LEARNS:
+            raise ValueError(f"learns must be one of {tuple(LEARNS)}, got {self.learns!r}")
         if self.sequences not in SEQUENCES:
             raise ValueError(f"sequences must be one of {SEQUENCES}, got {self.sequences!r}")
         for name, value in _task_columns(self.task).items():
@@ -122,10 +127,11 @@ class Study(Learned):
 
 @dataclass(frozen=True, kw_only=True)
 class Edit(Study):
-    """An edit, of a kind of :mod:`emt_core.analysis.edits`."""
+    """An edit, of a kind of :mod:`emt_core.analysis.edits`; ``misled`` if positions were told wrong."""
 
     intervention: str
-    what, kinds = "intervention", edits.KINDS
+    misled: bool = False
+    what, kinds = "intervention", edits.KINDS + edits.FREER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +160,8 @@ def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[d
     first = lines[0]
     run = token_repeat.fit(
         first.task, cell=first.cell, hidden=first.hidden, seeds=[line.seed for line in lines],
-        autoregressive=first.autoregressive, recipe=first.recipe, device=device, checkpoint=place.checkpoint,
-        stop=place.stop, progress=False,
+        autoregressive=first.autoregressive, recipe=first.recipe, learns=LEARNS[first.learns], device=device,
+        checkpoint=place.checkpoint, stop=place.stop, progress=False,
     )  # fmt: skip
     if place.stop.is_set():
         return None
@@ -177,6 +183,8 @@ def learn(
     model = every[0].with_weights(together).to(device)
     options: dict[str, Any] = {"seeds": [line.seed for line in lines], "recipe": first.recipe, "progress": False}
     options |= {"checkpoint": place.checkpoint, "stop": place.stop}
+    if isinstance(first, Edit):
+        options["misled"] = first.misled
     run = (edits.fit if isinstance(first, Edit) else probes.fit)(first.kind, model, task, **options)
     if place.stop.is_set():
         return None
@@ -240,6 +248,8 @@ def _controls(model: TokenNetwork, run: edits.LearnedEdit) -> list[dict]:
     """Per model: exact match of the controls, and of the edit by the position that was changed, where only one was."""
     found = edits.controls(model, run.case, edits.edited(run.edit, model, run.case), stream(0, "random edit"))
     columns = {name.replace(" ", "_"): right.all(1).double().mean(1) for name, right in found.items()}
+    oracle = by_length(found["oracle"], run.case.original.lengths)
+    columns |= {f"oracle_length_{n}": value for n, value in oracle.items()}
     changed, whole = run.case.changed, run.right.all(1)[:, None]
     if bool((changed.sum(1) == 1).all()):
         share = (changed & whole).sum(2).double() / changed.sum(2)
@@ -259,19 +269,21 @@ def onion_gru(
     seeds: Iterable[int] = range(5),
     cell: str = "gru",
     task: TokenRepeat = TokenRepeat(),  # noqa: B008
+    learns: str = "all",
     recipe: Recipe = token_repeat.RECIPE,
     steps: int | None = None,
     patience: int | None = None,
     **options,
 ) -> Swept:
-    """GRUs that repeat tokens (arXiv:2408.10920), with their weights. ``steps`` and ``patience``, if given, stand in
-    the place of the recipe's; ``options`` are those of :func:`emt_core.experiments.table.drive`."""
-    lines = _repeaters(hidden, variants, seeds, cell, task, _with(recipe, steps, patience))
+    """GRUs that repeat tokens (arXiv:2408.10920), with their weights. ``learns`` says which of the weights are trained.
+    ``steps`` and ``patience``, if given, stand in the place of the recipe's; ``options`` are those of
+    :func:`emt_core.experiments.table.drive`."""
+    lines = _repeaters(hidden, variants, seeds, cell, task, _with(recipe, steps, patience), learns)
     return drive(Repeater, lines, out, train, **options)
 
 
 @takes(drive)
-def _studies(
+def studies(
     kind: type[Study],
     kinds: Iterable[str],
     recipe: Recipe,
@@ -283,6 +295,8 @@ def _studies(
     seeds: Iterable[int] = range(5),
     cell: str = "gru",
     task: TokenRepeat = TokenRepeat(),  # noqa: B008
+    learns: str = "all",
+    same: Mapping[str, Any] = MappingProxyType({}),
     steps: int | None = None,
     patience: int | None = None,
     gru_recipe: Recipe = token_repeat.RECIPE,
@@ -291,18 +305,20 @@ def _studies(
     **options,
 ) -> Swept:
     networks, recipe = Path(grus).resolve(), _with(recipe, steps, patience)
-    of = _repeaters(hidden, variants, seeds, cell, task, _with(gru_recipe, gru_steps, gru_patience))
-    rows, same = Table(networks, Repeater).rows, ("hidden", "autoregressive", "seed", "cell")
+    of = _repeaters(hidden, variants, seeds, cell, task, _with(gru_recipe, gru_steps, gru_patience), learns)
+    rows, shared = Table(networks, Repeater).rows, ("hidden", "autoregressive", "seed", "cell")
     keys = {line: rows[line]["key"] if line in rows else line.key for line in of}  # older versions had other keys
     make: Callable = kind
     lines = [
-        make(**{"gru": keys[line], kind.what: name}, **{k: getattr(line, k) for k in same}, **_columns(recipe))
+        make(
+            **{"gru": keys[line], kind.what: name}, **{k: getattr(line, k) for k in shared}, **_columns(recipe), **same
+        )
         for name, line in itertools.product(kinds, of)
     ]
     return drive(kind, lines, out, learn, (networks, task), **options)
 
 
-@takes(_studies)
+@takes(studies)
 def onion_interventions(
     out: str | Path,
     *,
@@ -314,10 +330,10 @@ def onion_interventions(
     """Edits learned on the networks that :func:`onion_gru` trained into the folder ``grus``, by whatever version.
     ``options``: those of :func:`onion_gru`; ``recipe``, ``steps`` and ``patience`` are of the edits, ``gru_recipe``,
     ``gru_steps`` and ``gru_patience`` must be those of the networks."""
-    return _studies(Edit, kinds, recipe, out, grus, **options)
+    return studies(Edit, kinds, recipe, out, grus, **options)
 
 
-@takes(_studies)
+@takes(studies)
 def onion_probes(
     out: str | Path,
     *,
@@ -327,30 +343,7 @@ def onion_probes(
     **options,
 ) -> Swept:
     """Probes of the same networks; see :func:`onion_interventions`."""
-    return _studies(Probe, kinds, recipe, out, grus, **options)
-
-
-# distinct, units, seeds, and the recipes of the GRU and of the edit
-FIXED = (
-    (False, (64,), 3, token_repeat.RECIPE, edits.RECIPE),
-    (True, (48, 64), 5, Recipe(steps=40_000, patience=0), Recipe(steps=60_000, patience=0)),
-)
-
-
-@takes(drive)
-def fixed_sequences(out: str | Path, **options) -> Swept:
-    """Onion edits and their GRUs, which are in the folder ``out/gru``, learned from one fixed million of sequences as
-    the authors' are, and not from fresh ones."""
-    grus = Path(out) / "gru"
-    for distinct, hidden, seeds, gru_recipe, recipe in FIXED:
-        same = dict(hidden=hidden, variants=VARIANTS[:1], seeds=range(seeds), task=FixedPool(distinct=distinct))
-        swept = onion_gru(grus, recipe=gru_recipe, **same, **options)
-        if not swept.missing:
-            more = dict(grus=grus, kinds=("onion",), recipe=recipe, gru_recipe=gru_recipe)
-            swept = onion_interventions(out, **more, **same, **options)
-        if swept.missing:
-            break
-    return swept
+    return studies(Probe, kinds, recipe, out, grus, **options)
 
 
 def _with(recipe: Recipe, steps: int | None, patience: int | None) -> Recipe:
@@ -358,10 +351,12 @@ def _with(recipe: Recipe, steps: int | None, patience: int | None) -> Recipe:
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
-def _repeaters(hidden, variants, seeds, cell: str, task: TokenRepeat, recipe: Recipe) -> list[Repeater]:
+def _repeaters(
+    hidden, variants, seeds, cell: str, task: TokenRepeat, recipe: Recipe, learns: str = "all"
+) -> list[Repeater]:
     grid = list(itertools.product(hidden, variants, seeds))
     wrong = [variant for _, variant, _ in grid if variant not in VARIANTS]
     if wrong:
         raise ValueError(f"variants must be among {VARIANTS}, got {wrong[0]!r}")
-    same = {"cell": cell} | _task_columns(task) | _columns(recipe)
+    same = {"cell": cell, "learns": learns} | _task_columns(task) | _columns(recipe)
     return [Repeater(hidden=N, autoregressive=v == VARIANTS[0], seed=seed, **same) for N, v, seed in grid]

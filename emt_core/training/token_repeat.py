@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from emt_core.support.running import one_thread_per_product
 from emt_core.tasks import Sequences, TokenRepeat
 from emt_core.training.engine import Status
 from emt_core.training.scores import LOOK, cross_entropy, exact_match, repeats, spread, token_accuracy
-from emt_core.training.until_flat import Optimised, Recipe, Weights, optimise
+from emt_core.training.until_flat import Optimised, Recipe, Weights, optimise, untouched
 
 RECIPE = Recipe()
 
@@ -46,6 +46,7 @@ def fit(
     recipe: Recipe = RECIPE,
     steps: int | None = None,
     validation: Sequences | None = None,
+    learns: Collection[str] | None = None,
     device: str | torch.device = "cpu",
     **running: Any,
 ) -> Repeaters:
@@ -55,6 +56,9 @@ def fit(
     Args:
         cell: a name in :data:`emt_core.networks.CELLS`.
         steps: if given, in the place of the recipe's.
+        learns: names of the weights that are trained, ``("W_o", "b_o")`` for the read-out of a random network, ``()``
+            for nothing; the others stay as they were drawn, and a seed is the same among others up to rounding.
+            Default: all.
         validation: sequences that are never trained on, and that judge the models. Default: ``task.validation()``.
         running: ``checkpoint``, ``checkpoint_every``, ``stop`` and ``progress``, see
             :func:`emt_core.training.engine.run`.
@@ -70,19 +74,25 @@ def fit(
     few = spread(validation, LOOK)
     generators = streams(seeds, "network")
     start = TokenNetwork.init(kind, int(task.vocabulary), hidden, generators, autoregressive).to(device)
+    learns = set(start.weights) if learns is None else set(learns)
+    if not learns <= start.weights.keys():
+        raise ValueError(f"learns must be among {sorted(start.weights)}, got {sorted(learns)}")
+    trained, fixed = ({k: w for k, w in start.weights.items() if (k in learns) is yes} for yes in (True, False))
 
     def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
         batch = task.sample(recipe.batch, generators, avoid).to(device)
-        model = start.with_weights(weights)
+        model = start.with_weights(fixed | weights)
         return cross_entropy(model.logits(model.encode(batch), batch), batch)
 
     def score(weights: Weights) -> Tensor:
-        return token_accuracy(repeats(start.with_weights(weights), few), few)
+        return token_accuracy(repeats(start.with_weights(fixed | weights), few), few)
 
     identity = {"task": repr(task), "cell": cell, "hidden": hidden, "autoregressive": autoregressive, "seeds": seeds}
     identity |= {"validation": digest(validation.tokens, validation.lengths)}
-    running |= {"identity": identity, "apart": device == "cpu", "name": f"{cell} of {hidden} units"}
+    identity |= {"learns": sorted(learns)} if fixed else {}
+    apart = device == "cpu" and not fixed  # a part of the models would not know which fixed weights are its own
+    running |= {"identity": identity, "apart": apart, "name": f"{cell} of {hidden} units"}
     with one_thread_per_product(device == "cpu"):
-        run = optimise(start.weights, loss, score, generators, recipe, **running)
-        model = start.with_weights(run.weights)
+        run = optimise(trained, loss, score, generators, recipe, **running) if trained else untouched(len(seeds))
+        model = start.with_weights(fixed | run.weights)
         return Repeaters(model, exact_match(repeats(model, validation)), run)

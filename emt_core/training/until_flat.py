@@ -67,6 +67,13 @@ class Optimised:
     losses: Float[Tensor, "K M"]
 
 
+def untouched(models: int, weights: Weights | None = None) -> Optimised:
+    """What :func:`optimise` returns of models of which nothing is to be learned."""
+    unknown = torch.full((1, models), torch.nan, dtype=torch.float64)
+    steps = torch.zeros(models, dtype=torch.int64)
+    return Optimised(weights or {}, steps, (Status.DONE,) * models, unknown, unknown)
+
+
 def optimise(
     weights: Weights,
     loss: Loss,

@@ -24,7 +24,14 @@ from small_onion_sweep import RECIPE, SETTINGS, STEPS, TASK
 
 from emt_core.analysis import edits, layers, probes
 from emt_core.experiments import __main__ as command_line
-from emt_core.experiments import fixed_sequences, onion_gru, onion_interventions, onion_probes
+from emt_core.experiments import (
+    edit_controls,
+    edit_studies,
+    fixed_sequences,
+    onion_gru,
+    onion_interventions,
+    onion_probes,
+)
 from emt_core.experiments import token_repeat as grids
 from emt_core.experiments.table import Swept, group_key, weights_file
 from emt_core.experiments.token_repeat import Edit, Probe, Repeater
@@ -303,7 +310,7 @@ def small_pools(monkeypatch):
     monkeypatch.setattr(fixed_pool, "SIZE", 40)
     short = replace(RECIPE, steps=7)
     monkeypatch.setattr(
-        grids, "FIXED", ((False, (6,), 2, short, short), (True, (5, 6), 1, short, replace(short, lr=0.02)))
+        edit_studies, "FIXED", ((False, (6,), 2, short, short), (True, (5, 6), 1, short, replace(short, lr=0.02)))
     )
     fixed_pool.pool.cache_clear()
     yield
@@ -331,6 +338,40 @@ def test_grus_and_edits_learn_from_fixed_sequences(tmp_path, thread, small_pools
         assert row["exact"] == edit.exact.item() and row["loss"] == edit.training.losses[-1, 0]
     again = fixed_sequences(tmp_path, executor=thread, progress=False)
     assert again.rows == json.loads(json.dumps(swept.rows))
+
+
+# --- what an edit's success says ------------------------------------------------------------------------------------
+
+
+def test_controls_are_learned_on_networks_that_learned_what_they_say(tmp_path, thread):
+    options = dict(hidden=[6], seeds=[0], task=TASK, executor=thread, progress=False)
+    options |= dict(recipe=replace(RECIPE, steps=7), gru_recipe=replace(RECIPE, steps=7))
+    swept = edit_controls(tmp_path, **options)
+    assert not swept.missing and not swept.failed
+    networks = {row["learns"]: row for row in table(tmp_path / "gru")}
+    assert {name: row["steps"] for name, row in networks.items()} == {"all": "7", "read-out": "7", "nothing": "0"}
+    start = token_repeat.fit(TASK, hidden=6, learns=(), progress=False).model
+    partly = token_repeat.fit(
+        TASK, hidden=6, learns=("W_o", "b_o"), recipe=replace(RECIPE, steps=7), progress=False
+    ).model
+    for name, model in (("nothing", start), ("read-out", partly)):
+        found = loaded(tmp_path / "gru", networks[name]).weights
+        assert all(same_bits(found[k], w) for k, w in model.weights.items())
+    assert same_bits(start.cell.W_hh, partly.cell.W_hh) and not same_bits(start.W_o, partly.W_o)
+    rows = {(r["gru"], r["intervention"], r["misled"]): r for r in table(tmp_path)}
+    assert len(rows) == sum(len(kinds) for _, kinds, _ in edit_studies.CONTROLS)
+    told = {}
+    for misled in (False, True):
+        edit = edits.fit(
+            "onion", loaded(tmp_path / "gru", networks["all"]), TASK, seeds=[0], recipe=replace(RECIPE, steps=7),
+            misled=misled, progress=False,
+        )  # fmt: skip
+        row = rows[networks["all"]["key"], "onion", str(misled).lower()]
+        assert numbers(row, "exact") == edit.exact.tolist()
+        told[misled] = row["loss"]
+    assert told[True] != told[False]
+    again = edit_controls(tmp_path, **options)
+    assert not again.missing and again.rows == json.loads(json.dumps(swept.rows))
 
 
 # --- what can be missing or wrong ------------------------------------------------------------------------------------
@@ -508,11 +549,11 @@ def test_the_defaults_are_the_papers_task_and_recipe(asked, capsys):
     assert {(i.task, i.recipe, i.cell) for i in asked["lines"]} == {(TokenRepeat(), Recipe(), "gru")}
     assert (asked["kind"], asked["function"]) == (Repeater, grids.train)
     grus = [(i.key, i.hidden, i.autoregressive, i.seed) for i in asked["lines"]]
-    for name, kind in (("interventions", Edit), ("probes", Probe)):
+    for name, kind, kinds in (("interventions", Edit, edits.KINDS), ("probes", Probe, probes.KINDS)):
         assert command_line.main([f"onion-{name}", "--out", "x", "--grus", "y"]) == 0
         lines = asked["lines"]
         found = [(i.kind, (i.gru, i.hidden, i.autoregressive, i.seed)) for i in lines]
-        assert found == list(itertools.product(kind.kinds, grus))
+        assert found == list(itertools.product(kinds, grus))
         assert {i.recipe for i in lines} == {edits.RECIPE} == {probes.RECIPE}
         assert {i.recipe.steps for i in lines} == {60_000}
         assert (asked["kind"], asked["function"]) == (kind, grids.learn)

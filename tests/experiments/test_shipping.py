@@ -16,15 +16,14 @@ from safetensors.torch import load_file
 from small_sweep import RECIPE, TASK
 
 from emt_core.experiments import __main__ as command_line
-from emt_core.experiments import sweep
-from emt_core.experiments import token_repeat as repeaters
+from emt_core.experiments import edit_studies, sweep
 from emt_core.experiments import variable_binding as networks
 from emt_core.experiments.provenance import made_by
 from emt_core.experiments.table import weights_file
 from emt_core.experiments.token_repeat import Edit, Probe, Repeater
 from emt_core.experiments.variable_binding import Model
 from emt_core.networks import load
-from emt_core.tasks import VariableBinding, fixed_pool
+from emt_core.tasks import TokenRepeat, VariableBinding, fixed_pool
 from emt_core.tasks.fixed_pool import FixedPool
 from emt_core.training import Recipe
 
@@ -231,10 +230,10 @@ def test_fixed_sequences(tmp_path, thread, monkeypatch):
     short = Recipe(steps=3, batch=8, patience=0)
     monkeypatch.setattr(fixed_pool, "SIZE", 3000)
     monkeypatch.setattr(
-        repeaters, "FIXED", ((False, (6,), 1, short, short), (True, (5,), 1, short, replace(short, steps=2)))
+        edit_studies, "FIXED", ((False, (6,), 1, short, short), (True, (5,), 1, short, replace(short, steps=2)))
     )
     fixed_pool.pool.cache_clear()
-    assert not repeaters.fixed_sequences(tmp_path / "fixed", executor=thread, progress=False).missing
+    assert not edit_studies.fixed_sequences(tmp_path / "fixed", executor=thread, progress=False).missing
     (file,) = ship(tmp_path / "fixed", tmp_path, experiment="fixed-sequences")
     _, rows = read(file)
     assert list(rows[0]) == columns("onion_fixed.csv")
@@ -245,6 +244,22 @@ def test_fixed_sequences(tmp_path, thread, monkeypatch):
         assert [int(row[f"of_length_{n}"]) for n in range(2, 10)] == lengths.bincount()[2:].tolist()
         assert sum(int(row[f"of_length_{n}"]) for n in range(2, 10)) == 3000
     fixed_pool.pool.cache_clear()
+
+
+def test_edit_controls(tmp_path, thread):
+    short = Recipe(steps=3, batch=8, patience=0)
+    options = dict(hidden=[6], seeds=[0], task=TokenRepeat(4, 1, 3), recipe=short, gru_recipe=short)
+    assert not edit_studies.edit_controls(tmp_path / "x", executor=thread, progress=False, **options).missing
+    (file,) = ship(tmp_path / "x", tmp_path, experiment="edit-controls")
+    _, rows = read(file)
+    told = [(row["learns"], row["misled"], row["intervention"]) for row in rows]
+    assert sorted(told) == sorted(
+        (learns, str(misled).lower(), kind) for learns, kinds, misled in edit_studies.CONTROLS for kind in kinds
+    )
+    assert all(
+        row["oracle_length_3"] and (row["exact_length_2"] or row["intervention"].endswith("gram")) for row in rows
+    )
+    assert {row["steps"] for row in rows} == {"0", "3"} and "seconds" not in rows[0]
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

@@ -15,12 +15,13 @@ from emt_core.analysis.edits.basis import (
     window,
     write,
 )  # fmt: skip
-from emt_core.analysis.edits.cases import KINDS, Case
+from emt_core.analysis.edits.cases import FREER, KINDS, Case
 from emt_core.analysis.edits.learned import (
     RECIPE,
     LearnedEdit,
     LinearEdit,
     OnionEdit,
+    ScaledEdit,
     controls,
     edited,
     exchange,
@@ -30,7 +31,7 @@ from emt_core.analysis.edits.learned import (
 )  # fmt: skip
 
 __all__ = [
-    "KINDS", "RECIPE", "Agreement", "Case", "LearnedEdit", "LinearEdit", "OnionEdit", "agreement", "cases",
-    "continuation", "controls", "edited", "erase", "exchange", "fit", "flip", "future", "magnitudes", "random_edit",
-    "replace_token", "swap", "transplant", "window", "write",
+    "FREER", "KINDS", "RECIPE", "Agreement", "Case", "LearnedEdit", "LinearEdit", "OnionEdit", "ScaledEdit",
+    "agreement", "cases", "continuation", "controls", "edited", "erase", "exchange", "fit", "flip", "future",
+    "magnitudes", "random_edit", "replace_token", "swap", "transplant", "window", "write",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Int
@@ -12,22 +12,30 @@ from torch import Tensor
 from emt_core.tasks.sequences import Sequences, move
 
 KINDS = ("unigram", "bigram", "onion")  # of edits
+FREER = ("level onion", "free scales", "measured")  # of edits that test what an onion's success says, asked the same
 
 
 @dataclass(frozen=True)
 class Case:
     """What an edit is asked: ``corrupted`` sequences whose states are to be changed so that ``original`` ones are
     written. A linear edit takes coordinates from the states of ``source``. ``changed`` (M, L, B): which
-    positions were replaced."""
+    positions were replaced; ``told``: which ones the edit is told, where that is not the truth (:func:`misled`)."""
 
     original: Sequences
     corrupted: Sequences
     source: Sequences
     changed: Bool[Tensor, "M L B"]
+    told: Bool[Tensor, "M L B"] | None = None
+
+    @property
+    def where(self) -> Bool[Tensor, "M L B"]:
+        """The positions that an edit is told."""
+        return self.changed if self.told is None else self.told
 
     def to(self, device: torch.device | str) -> Case:
         original, corrupted, source = (s.to(device) for s in (self.original, self.corrupted, self.source))
-        return Case(original, corrupted, source, move(self.changed, device))
+        told = None if self.told is None else move(self.told, device)
+        return Case(original, corrupted, source, move(self.changed, device), told)
 
 
 def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequence[torch.Generator]) -> Case:
@@ -41,12 +49,13 @@ def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequenc
     Raises:
         ValueError: an unknown kind, sequences of several lengths for a linear edit, or an odd number of them to swap.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+    if kind not in KINDS + FREER:
+        raise ValueError(f"kind must be one of {KINDS + FREER}, got {kind!r}")
+    linear = kind in KINDS[:2]
     original = original.expand(len(generators))
     tokens, lengths = original.tokens, original.lengths
     _, length, batch = tokens.shape
-    if kind != "onion" and not bool((lengths == length).all()):
+    if linear and not bool((lengths == length).all()):
         raise ValueError(f"original must hold sequences of length {length} alone for {kind!r}, got shorter ones too")
     draws = [{"generator": g, "device": g.device} for g in generators]
     if kind == "unigram":
@@ -63,11 +72,20 @@ def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequenc
     shift = torch.stack([torch.randint(1, vocabulary, (batch,), **d) for d in draws])
     changed = places == at[:, None]
     corrupted = Sequences(torch.where(changed, (tokens + shift[:, None]) % vocabulary, tokens), lengths)
-    if kind == "onion":
+    if not linear:
         return Case(original, corrupted, corrupted, changed)
     elsewhere = torch.stack([torch.randint(vocabulary, (length, batch), **d) for d in draws])
     near = (places - at[:, None]).abs() <= 1
     return Case(original, corrupted, Sequences(torch.where(near, tokens, elsewhere), lengths), changed)
+
+
+def misled(case: Case, generators: Sequence[torch.Generator]) -> Case:
+    """The same case with the edit told wrong: the changed positions are permuted at random within each sequence. What
+    an edit learns from such cases owes nothing to where tokens stand."""
+    mask = case.original.mask.expand(case.changed.shape)
+    draws = [torch.rand(mask.shape[1:], generator=g, device=g.device) for g in generators]
+    order = torch.stack(draws).masked_fill(~mask, 2.0).argsort(1)  # what is beyond a sequence's end stays there
+    return replace(case, told=case.changed.gather(1, order))
 
 
 def variables(kind: str, changed: Bool[Tensor, "M L B"]) -> Bool[Tensor, "M B K"]:
@@ -79,12 +97,12 @@ def variables(kind: str, changed: Bool[Tensor, "M L B"]) -> Bool[Tensor, "M B K"
 
 
 def replacement(case: Case) -> tuple[Int[Tensor, "M B"], Int[Tensor, "M B"], Int[Tensor, "M B"]]:
-    """Position, token that is there, token that should be: of cases in which one position of each was changed."""
+    """Position as the edit is told, token that is there, token that should be: of cases with one changed position."""
     if not bool((case.changed.sum(1) == 1).all()):
         raise ValueError("case must have one changed position in each sequence, got others")
     at = case.changed.int().argmax(1)
     old, new = (s.tokens.gather(1, at[:, None])[:, 0] for s in (case.corrupted, case.original))
-    return at, old, new
+    return case.where.int().argmax(1), old, new
 
 
 def of_length(sequences: Sequences, length: int) -> Sequences:

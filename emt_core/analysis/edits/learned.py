@@ -1,7 +1,10 @@
 """Edits that are learned on frozen networks that repeat tokens (arXiv:2408.10920, its interventions).
 
 All ask: from the state of a *corrupted* sequence, change the state so that the *original* is written. :func:`fit`
-learns one, :func:`edited` applies it to such a case, :func:`exchange` and :func:`replace_token` to any states.
+learns one, :func:`edited` applies it to such a case, :func:`exchange` and :func:`replace_token` to any states. The
+paper's are a unigram, a bigram and an onion edit. Two more test what the success of the onion edit says: one whose γ
+is 1 (a *level* onion: scales are linear in the position), and one whose scales are free of any order; and
+:mod:`~emt_core.analysis.edits.measured` is one without learning.
 """
 
 from __future__ import annotations
@@ -14,18 +17,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from emt_core.analysis.edits import cases
+from emt_core.analysis.edits import cases, measured
 from emt_core.analysis.edits.basis import random_edit
-from emt_core.analysis.edits.cases import KINDS, Case
+from emt_core.analysis.edits.cases import FREER, KINDS, Case
+from emt_core.analysis.edits.measured import MeasuredEdit
 from emt_core.networks import TokenNetwork
 from emt_core.networks.cell import rows
 from emt_core.support.checks import integer
 from emt_core.support.files import digest
-from emt_core.support.random_streams import streams
+from emt_core.support.random_streams import stream, streams
 from emt_core.tasks import Sequences, TokenRepeat
 from emt_core.tasks.sequences import move
 from emt_core.training import scores
-from emt_core.training.until_flat import Optimised, Recipe, Weights, optimise
+from emt_core.training.until_flat import Optimised, Recipe, Weights, optimise, untouched
 
 RECIPE = Recipe(steps=60_000, patience=5, least=10_000)
 TOWARDS_NONE = 0.001  # loss per coordinate that a linear edit assigns to a variable
@@ -58,6 +62,18 @@ class OnionEdit:
     offset: Float[Tensor, "M n"]
 
 
+@dataclass(frozen=True)
+class ScaledEdit:
+    """As many numbers as an onion edit, and no order of magnitudes: token v at position p adds tanh(e_v) times a number
+    of its own. ``tokens`` are the e, ``scales`` the numbers."""
+
+    tokens: Float[Tensor, "M V n"]
+    scales: Float[Tensor, "M V L"]
+
+
+Edit = LinearEdit | OnionEdit | ScaledEdit | MeasuredEdit
+
+
 def exchange(edit: LinearEdit, h: States, source: States, variables: Bool[Tensor, "M B K"]) -> States:
     """The states with the chosen variables' coordinates taken from ``source``."""
     if variables.shape[2] != edit.variables:
@@ -67,10 +83,13 @@ def exchange(edit: LinearEdit, h: States, source: States, variables: Bool[Tensor
 
 
 def replace_token(
-    edit: OnionEdit, h: States, position: Tokens, old: Tokens, new: Tokens, length: int | None = None
+    edit: OnionEdit | ScaledEdit, h: States, position: Tokens, old: Tokens, new: Tokens, length: int | None = None
 ) -> States:
     """The states (M, B, n) with token ``new`` instead of ``old`` at ``position``, counted from 0. ``length``: positions
     are known to be below it; without it they are looked at, and a GPU is waited for."""
+    if isinstance(edit, ScaledEdit):
+        added = (torch.tanh(rows(edit.tokens, v)) * _scale(edit, v, position) for v in (new, old))
+        return h + next(added) - next(added)
     if length is None:
         if position.numel() and int(position.min()) < 0:
             raise ValueError(f"position must be at least 0, got {int(position.min())}")
@@ -85,12 +104,18 @@ def magnitudes(edit: OnionEdit, length: int) -> Float[Tensor, "M L n"]:
     return torch.stack(at, dim=1)
 
 
-def edited(edit: LinearEdit | OnionEdit, model: TokenNetwork, case: Case) -> States:
+def _scale(edit: ScaledEdit, tokens: Tensor, position: Tensor) -> Float[Tensor, "M B 1"]:
+    return rows(edit.scales, tokens).gather(2, position[..., None])
+
+
+def edited(edit: Edit, model: TokenNetwork, case: Case) -> States:
     """The states of the case's corrupted sequences, edited so as to write the original ones."""
     h = model.encode(case.corrupted)
-    if isinstance(edit, OnionEdit):
-        return replace_token(edit, h, *cases.replacement(case))
-    return exchange(edit, h, model.encode(case.source), cases.variables(edit.kind, case.changed))
+    if isinstance(edit, LinearEdit):
+        return exchange(edit, h, model.encode(case.source), cases.variables(edit.kind, case.where))
+    if isinstance(edit, MeasuredEdit):
+        return measured.replaced(edit, h, case)
+    return replace_token(edit, h, *cases.replacement(case))
 
 
 def controls(
@@ -108,7 +133,7 @@ class LearnedEdit:
     """An edit and what came of it on validation sequences: ``case``, the ``right`` tokens, and ``exact`` (M,), the
     share of originals that are written without a mistake."""
 
-    edit: LinearEdit | OnionEdit
+    edit: Edit
     case: Case
     right: Bool[Tensor, "M L B"]
     exact: Float[Tensor, "M"]
@@ -123,27 +148,37 @@ def fit(
     seeds: Sequence[int],
     recipe: Recipe = RECIPE,
     validation: Sequences | None = None,
+    misled: bool = False,
     **running: Any,
 ) -> LearnedEdit:
     """Learn one edit per model of ``model``, which stays as it is; teacher-forced in training, judged by what it then
     writes by itself. ``seeds``: one per model.
 
     Linear edits are learned and judged on the task's longest sequences, onions on all lengths. Assignments to variables
-    are drawn in training (Gumbel-softmax, straight through), the most likely ones are the result. ``running``:
-    ``checkpoint``, ``checkpoint_every``, ``stop`` and ``progress``, see :func:`emt_core.training.engine.run`.
+    are drawn in training (Gumbel-softmax, straight through), the most likely ones are the result.
+
+    Args:
+        kind: one of KINDS, the paper's, or of FREER.
+        misled: a null, positions are told wrong (:func:`~emt_core.analysis.edits.cases.misled`).
+        running: ``checkpoint``, ``checkpoint_every``, ``stop`` and ``progress``, see
+            :func:`emt_core.training.engine.run`.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+    if kind not in KINDS + FREER:
+        raise ValueError(f"kind must be one of {KINDS + FREER}, got {kind!r}")
     seeds = scores.seeds_for(model, task, seeds)
     model, device = model.detach(), model.device  # what comes from torch's modules are parameters
     generators = streams(seeds, f"{kind} edit")  # random numbers are the CPU's on every device
     validation = (task.validation() if validation is None else validation).to("cpu")
     task.check("validation", validation)
-    length = None if kind == "onion" else task.longest
+    length = task.longest if kind in KINDS[:2] else None
     judged = validation if length is None else cases.of_length(validation, length)
 
+    def corrupt(sequences: Sequences, generators: Sequence[torch.Generator]) -> Case:
+        case = cases.corrupt(kind, sequences, model.vocabulary, generators)
+        return cases.misled(case, generators) if misled else case
+
     def asked(sequences: Sequences) -> Case:
-        return cases.corrupt(kind, sequences, model.vocabulary, streams([0] * model.models, "cases")).to(device)
+        return corrupt(sequences, streams([0] * model.models, "cases")).to(device)
 
     case = asked(judged)
     few = asked(scores.spread(judged, scores.LOOK)) if length is None else case
@@ -151,30 +186,36 @@ def fit(
 
     def loss(weights: Weights, generators: Sequence[torch.Generator]) -> Tensor:
         batch = task.sample(recipe.batch, generators, validation, length)
-        case = cases.corrupt(kind, batch, model.vocabulary, generators)
+        case = corrupt(batch, generators)
         h, batch = encode(case.corrupted.to(device)), batch.to(device)
-        if kind == "onion":
+        if length is None:
             position, old, new = (move(x, device) for x in cases.replacement(case))
-            states = replace_token(OnionEdit(**weights), h, position, old, new, task.longest)
+            edit = _edit(kind, weights)
+            assert isinstance(edit, OnionEdit | ScaledEdit)
+            states = replace_token(edit, h, position, old, new, task.longest)
             return scores.cross_entropy(model.logits(states, batch), batch)
         # a partner need not be read twice
         source = h.roll(h.shape[1] // 2, 1) if kind == "unigram" else encode(case.source.to(device))
         belongs = _drawn(weights["logits"], generators)
-        chosen = move(cases.variables(kind, case.changed), device)
+        chosen = move(cases.variables(kind, case.where), device)
         states = _exchange(_orthogonal(weights["skew"]), belongs, h, source, chosen)
         pressure = TOWARDS_NONE * torch.softmax(weights["logits"], 2)[:, :, :-1].sum((1, 2))
         return scores.cross_entropy(model.logits(states, batch), batch) + pressure
 
-    def right(edit: LinearEdit | OnionEdit, case: Case) -> Bool[Tensor, "M L B"]:
+    def right(edit: Edit, case: Case) -> Bool[Tensor, "M L B"]:
         return scores.repeats(model, case.original, edited(edit, model, case))
 
     def score(weights: Weights) -> Tensor:
         return scores.token_accuracy(right(_edit(kind, weights), few), few.original)
 
     identity = {"edit": kind, "task": repr(task), "seeds": seeds} | model.settings
+    identity |= {"misled": True} if misled else {}
     identity |= {"of": digest(*model.weights.values(), judged.tokens, judged.lengths)}
     running |= {"identity": identity, "name": f"{kind} edit of {model.hidden} units"}
-    run = optimise(_start(kind, model, task, generators), loss, score, generators, recipe, **running)
+    if kind == "measured":
+        run = untouched(model.models, vars(measured.measure(model, task, stream(0, "measured edit", device))))
+    else:
+        run = optimise(_start(kind, model, task, generators), loss, score, generators, recipe, **running)
     with torch.no_grad():
         edit = _edit(kind, run.weights)
         found = right(edit, case)
@@ -184,18 +225,23 @@ def fit(
 def _start(kind: str, model: TokenNetwork, task: TokenRepeat, generators: Sequence[torch.Generator]) -> Weights:
     """What is learned, as it begins."""
     size, one = model.state_size, model.W_o.new_ones(model.models, model.state_size)
-    shape = (model.vocabulary, size) if kind == "onion" else (size, size)
+    shape = (size, size) if kind in KINDS[:2] else (model.vocabulary, size)
     normal = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(one)
-    if kind == "onion":
-        return {"tokens": normal, "gamma": 0.9 * one, "beta": one, "scale": one, "offset": 0 * one}
+    if kind == "free scales":
+        return {"tokens": normal, "scales": one.new_ones(model.models, model.vocabulary, task.longest)}
+    if kind in ("onion", "level onion"):
+        powers = {"gamma": 0.9 * one} if kind == "onion" else {}
+        return {"tokens": normal, **powers, "beta": one, "scale": one, "offset": 0 * one}
     variables = task.longest - (kind == "bigram")
     return {"skew": normal * size**-0.5, "logits": one.new_zeros(model.models, size, variables + 1)}
 
 
-def _edit(kind: str, weights: Weights) -> LinearEdit | OnionEdit:
+def _edit(kind: str, weights: Weights) -> Edit:
     """The edit that the weights make."""
-    if kind == "onion":
-        return OnionEdit(**weights)
+    if kind in ("free scales", "measured"):
+        return ScaledEdit(**weights) if kind == "free scales" else MeasuredEdit(**weights)
+    if kind in ("onion", "level onion"):
+        return OnionEdit(**{"gamma": torch.ones_like(weights["beta"])} | weights)
     chosen, variables = weights["logits"].argmax(2), weights["logits"].shape[2] - 1
     return LinearEdit(kind, _orthogonal(weights["skew"]), torch.where(chosen == variables, -1, chosen), variables)
 
