@@ -24,6 +24,12 @@ from emt_core.book import shipped
 MIME = "application/vnd.emt.claims+json"
 PROFILES = ("smoke", "default", "full")
 STATISTICS: dict[str, Any] = {"median": np.median, "mean": np.mean, "min": np.min, "max": np.max}
+KINDS = {  # what a claim is to its paper, or to this book
+    "stated": "stated by the paper",
+    "implied": "implied by the paper, as we read it",
+    "check": "a check: true by construction, no evidence",
+    "asked": "asked by this book",
+}
 RELATIONS = {"≤": lambda x, bound: x <= bound, "≥": lambda x, bound: x >= bound, "=": lambda x, bound: x == bound}
 
 
@@ -67,12 +73,16 @@ class Claim:
     rule: Rule  #: decides the verdict from ``values``
     profile: str  #: the profile of this run
     needs: str = "smoke"  #: the smallest profile that can decide the claim
+    kind: str = "asked"  #: one of :data:`KINDS`
+    chapter: str = ""  #: whose table has the claim
     expected_to_fail: bool = False  #: True where the book's text says that the claim does not hold; the tests check it
 
     def __post_init__(self) -> None:
         for name in ("profile", "needs"):
             if getattr(self, name) not in PROFILES:
                 raise ValueError(f"{name} must be one of {PROFILES}, got {getattr(self, name)!r}")
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {tuple(KINDS)}, got {self.kind!r}")
         values = tuple(float(v) for v in np.asarray(self.values, dtype=float).ravel())
         if not values:
             raise ValueError(f"values of claim {self.id!r} must hold at least one number, got none")
@@ -139,11 +149,15 @@ def written(chapter: str) -> dict[str, dict]:
         ValueError: a claim lacks a line or has one too many.
     """
     records = tomllib.loads(shipped.path(f"{chapter}.toml", "claims").read_text(encoding="utf8"))
-    required = {"paper", "place", "statement", "claimed", "rule"}
+    required = {"paper", "place", "statement", "claimed", "kind", "rule"}
     for name, record in records.items():
         wrong = (required - record.keys()) | (record.keys() - required - {"needs", "expected_to_fail"})
         if wrong:
             raise ValueError(f"claim {name!r} of {chapter} must have {sorted(required)}; amiss: {sorted(wrong)}")
+        if (record["paper"] == "book") == (record["kind"] in ("stated", "implied")):
+            raise ValueError(
+                f"kind of claim {name!r} must go with its paper, got {record['kind']!r}, {record['paper']!r}"
+            )
         record["rule"] = Rule.parse(record["rule"])
     return records
 
@@ -159,7 +173,8 @@ def table(chapter: str, profile: str, obtained: Mapping[str, Any]) -> Table:
         raise ValueError(
             f"obtained must name claims of book/claims/{chapter}.toml, got {unknown if obtained else 'none'}"
         )
-    return Table(tuple(Claim(name, values=v, profile=profile, **records[name]) for name, v in obtained.items()))
+    made = (Claim(k, values=v, profile=profile, chapter=chapter, **records[k]) for k, v in obtained.items())
+    return Table(tuple(made))
 
 
 def collect(notebook: str | Path) -> list[Claim]:
@@ -170,18 +185,26 @@ def collect(notebook: str | Path) -> list[Claim]:
     return [Claim.from_json(record) for bundle in bundles for record in bundle["claims"]]
 
 
-def to_html(claims: Iterable[Claim]) -> str:
-    """One row per claim: statement, claimed, obtained (with spread and number of values), rule, verdict."""
+def to_html(claims: Iterable[Claim], links: str = "") -> str:
+    """One row per claim: statement, kind, claimed, obtained (with spread and number of values), rule, verdict.
+
+    On the site where a claim stands is a link, to its row on the page of all ``links`` = "claims", or in its "chapter".
+    """
     head = "".join(f'<th scope="col">{h}</th>' for h in ("Claim", "Claimed", "Obtained", "Values", "Rule", "Verdict"))
     rows = []
     for c in claims:
         low, high = c.spread
         spread = f"<br><small>{_number(low)} … {_number(high)}</small>" if low < high else ""
+        place = html.escape(f"{c.paper}, {c.place}")
+        if links:
+            page = c.chapter if links == "chapter" else links
+            place = f'<a href="{page}.html#claim-{html.escape(c.id)}">{place}</a>'
+        values = f"{len(c.values)}" if len(c.values) > 1 else "1 <small>(no spread)</small>"
         needs = f"<br><small>needs profile {c.needs}</small>" if c.verdict == "not decided here" else ""
         rows.append(
             f'<tr id="claim-{html.escape(c.id)}"><th scope="row">{html.escape(c.statement)}<br>'
-            f"<small>{html.escape(f'{c.paper}, {c.place}')}</small></th><td>{html.escape(c.claimed)}</td>"
-            f"<td>{_number(c.obtained)}{spread}</td><td>{len(c.values)}</td><td>{html.escape(str(c.rule))}</td>"
+            f"<small>{place} · {KINDS[c.kind].partition(':')[0]}</small></th><td>{html.escape(c.claimed)}</td>"
+            f"<td>{_number(c.obtained)}{spread}</td><td>{values}</td><td>{html.escape(str(c.rule))}</td>"
             f'<td class="emt-verdict" data-verdict="{c.verdict}">{c.verdict}{needs}</td></tr>'
         )
     return f'<table class="emt-claims"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

@@ -158,6 +158,14 @@ def test_numbers_are_shown_short(value, shown):
     assert f"({claim().rule}; {shown})" in Table((claim((value,)),))._repr_mimebundle_()["text/plain"]
 
 
+def test_a_claim_says_its_kind_and_leads_to_its_other_place():
+    made = claim(kind="implied", chapter="spectrum")
+    assert "implied by the paper" in to_html([made]) and "<a " not in to_html([made])
+    assert f'href="claims.html#claim-{made.id}"' in to_html([made], "claims")
+    assert f'href="spectrum.html#claim-{made.id}"' in to_html([made], "chapter")
+    assert "no spread" in to_html([claim((1,))]) and "no spread" not in to_html([claim((1, 2))])
+
+
 def test_what_was_not_decided_says_what_it_needs():
     page = to_html([claim(needs="full")])
     assert 'data-verdict="not decided here"' in page
@@ -178,13 +186,16 @@ def test_wrong_arguments_are_named():
         claim(needs="tiny")
     with pytest.raises(ValueError, match="values"):
         claim(values=())
+    with pytest.raises(ValueError, match="kind must be one of"):
+        claim(kind="told")
 
 
 @pytest.mark.parametrize("expected_to_fail", [False, True], ids=["to hold", "to fail"])
 def test_a_verdict_is_as_expected_or_it_is_not(expected_to_fail):
     def made(value, profile="default"):
         rule = Rule("max", "≤", 1)
-        return Claim("a", "EMT", "here", "x", "1", (value,), rule, profile, "default", expected_to_fail)
+        options = {"kind": "stated", "expected_to_fail": expected_to_fail}
+        return Claim("a", "EMT", "here", "x", "1", (value,), rule, profile, "default", **options)
 
     assert made(0).as_expected is not expected_to_fail
     assert made(2).as_expected is expected_to_fail
@@ -199,26 +210,31 @@ def test_the_page_of_claims_names_what_contradicts_the_papers(root, monkeypatch)
     monkeypatch.syspath_prepend(str(root / "tools"))
     from build_site import contradictions
 
-    def claim(name, paper, value, needs="smoke"):
-        return Claim(name, paper, "somewhere", f"statement <{name}>", "1", value, Rule("min", "=", 1), "smoke", needs)
+    def claim(name, kind, value, needs="smoke"):
+        rule, paper = Rule("min", "=", 1), "EMT"
+        return Claim(name, paper, "somewhere", f"statement <{name}>", "1", value, rule, "smoke", needs, kind)
 
     text = contradictions(
         [
-            claim("a", "EMT", 1),
-            claim("b", "EMT", 0),
-            claim("c", "book", 0),
-            claim("d", "onion", 0, needs="full"),
-            claim("e", "EMT", math.nan),
+            claim("a", "stated", 1),
+            claim("b", "stated", 0),
+            claim("c", "asked", 0),
+            claim("d", "stated", 0, needs="full"),
+            claim("e", "stated", math.nan),
+            claim("f", "implied", 0),
+            claim("g", "check", 0),
         ]
     )
-    assert "Of 2 claims" in text and ", 1 do not hold" in text
-    assert '<li><a href="#claim-b">statement &lt;b&gt;</a></li>' in text
-    assert text.count("<li>") == 1
+    stated, implied = text.split("that they imply")
+    assert "Of 2 claims that the papers state" in stated and "1 do not hold" in stated
+    assert '<li><a href="#claim-b">statement &lt;b&gt;</a></li>' in stated and stated.count("<li>") == 1
+    assert "claim-f" in implied and implied.count("<li>") == 1
 
 
 def test_claims_of_a_chapter_come_from_its_file(tmp_path, monkeypatch):
-    text = '[a]\npaper = "EMT"\nplace = "here"\nstatement = "It is."\nclaimed = "1"\nrule = "mean ≥ 0.5"\n'
-    text += '[b]\npaper = "book"\nplace = "here"\nstatement = "Is not."\nclaimed = "-"\nrule = "max = 0"\n'
+    text = '[a]\npaper = "EMT"\nplace = "here"\nstatement = "It is."\nclaimed = "1"\nkind = "stated"\n'
+    text += 'rule = "mean ≥ 0.5"\n[b]\npaper = "book"\nplace = "here"\nstatement = "Is not."\nclaimed = "-"\n'
+    text += 'kind = "asked"\nrule = "max = 0"\n'
     text += 'needs = "default"\nexpected_to_fail = true\n'
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims" / "x.toml").write_text(text, encoding="utf8")
@@ -226,6 +242,7 @@ def test_claims_of_a_chapter_come_from_its_file(tmp_path, monkeypatch):
     shown = claims.table("x", "smoke", {"b": 3, "a": [0.5, 0.7]}).claims
     assert [(c.id, c.paper, c.verdict) for c in shown] == [("b", "book", "not decided here"), ("a", "EMT", "holds")]
     assert shown[1].rule == Rule("mean", "≥", 0.5) and shown[0].expected_to_fail
+    assert [(c.kind, c.chapter) for c in shown] == [("asked", "x"), ("stated", "x")]
     with pytest.raises(ValueError, match=r"obtained must name claims of book/claims/x\.toml, got \['c'\]"):
         claims.table("x", "smoke", {"a": 1, "c": 1})
     with pytest.raises(ValueError, match="got none"):
