@@ -58,10 +58,12 @@ def claims_table(notebooks: list[Path]) -> str:
 
 def contradictions(records: list) -> str:
     """The claims of the papers that failed, first on the page, each a link to its row."""
+    from emt_core.book import claims
+
     blocks = ["## What contradicts the papers"]
     for kind, words in (("stated", "that the papers state"), ("implied", "that they imply, as we read them")):
-        decided = [claim for claim in records if claim.kind == kind and claim.verdict in ("holds", "fails")]
-        failed = [claim for claim in decided if claim.verdict == "fails"]
+        decided = [claim for claim in records if claim.kind == kind and claim.verdict in claims.DECIDED]
+        failed = [claim for claim in decided if claim.verdict != "holds"]
         items = "".join(f'<li><a href="#claim-{c.id}">{html.escape(c.statement)}</a></li>' for c in failed)
         counts = f"Of {len(decided)} claims {words}, as far as they are decided here, {len(failed)} do not hold"
         blocks.append(f"{counts} by the rules below.")
