@@ -19,6 +19,7 @@ from pathlib import Path
 
 from changes import collected, comparison
 from chapters import BOOK, CONFIG, ROOT, chapter_names, toc_order
+from claims_map import picture
 from explorers import without_widgets
 from finish import complete
 
@@ -47,7 +48,9 @@ def claims_table(notebooks: list[Path]) -> str:
     said = {
         "Checks": "What is true by construction, or was computed twice. These rows test the book, not the papers.\n\n"
     }
-    blocks = [contradictions(records)]
+    shown = picture(records)
+    blocks = [f"````{{raw}} html\n{shown}\n````"] if shown else []
+    blocks.append(contradictions(records))
     for title, group in groups.items():
         if group:
             table = f"````{{raw}} html\n{claims.to_html(group, 'chapter')}\n````"
