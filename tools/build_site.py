@@ -19,6 +19,7 @@ from pathlib import Path
 
 from changes import collected, comparison
 from chapters import BOOK, CONFIG, ROOT, chapter_names, toc_order
+from claims_map import picture
 from explorers import without_widgets
 from finish import complete
 
@@ -32,28 +33,46 @@ def fill(path: Path, marker: str, text: str) -> None:
 
 
 def claims_table(notebooks: list[Path]) -> str:
-    """Every claim that a chapter recorded, grouped by paper; chapters in reading order."""
+    """Every claim that a chapter recorded, by paper, checks apart; chapters in reading order."""
     from emt_core.book import claims
 
     records = collected(notebooks)
     if not records:
         return "No chapter has recorded a claim yet."
-    blocks = [contradictions(records)]
-    for paper in dict.fromkeys(claim.paper for claim in records):
-        table = claims.to_html([claim for claim in records if claim.paper == paper])
-        blocks.append(f"## {paper}\n\n````{{raw}} html\n{table}\n````")
+    groups = {
+        "Episodic Memory Theory": [c for c in records if c.paper == "EMT" and c.kind != "check"],
+        "Onion representations": [c for c in records if c.paper == "onion" and c.kind != "check"],
+        "Questions of this book": [c for c in records if c.kind == "asked"],
+        "Checks": [c for c in records if c.kind == "check"],
+    }
+    said = {
+        "Checks": "What is true by construction, or was computed twice. These rows test the book, not the papers.\n\n"
+    }
+    shown = picture(records)
+    blocks = [f"````{{raw}} html\n{shown}\n````"] if shown else []
+    blocks.append(contradictions(records))
+    for title, group in groups.items():
+        if group:
+            table = f"````{{raw}} html\n{claims.to_html(group, 'chapter')}\n````"
+            blocks.append(f"## {title}\n\n{said.get(title, '')}{table}")
+    assert sum(map(len, groups.values())) == len(records)
     return "\n\n".join(blocks)
 
 
 def contradictions(records: list) -> str:
     """The claims of the papers that failed, first on the page, each a link to its row."""
-    theirs = [claim for claim in records if claim.paper != "book"]
-    failed = [claim for claim in theirs if claim.verdict == "fails"]
-    decided = sum(claim.verdict in ("holds", "fails") for claim in theirs)
-    items = "".join(f'<li><a href="#claim-{c.id}">{html.escape(c.statement)}</a></li>' for c in failed)
-    said = f"Of {decided} claims of the papers decided here, {len(failed)} do not hold as stated, by the rules below."
-    raw = f'````{{raw}} html\n<ul class="emt-contradictions">{items}</ul>\n````'
-    return f"## What contradicts the papers\n\n{said}\n\n{raw}"
+    from emt_core.book import claims
+
+    blocks = ["## What contradicts the papers"]
+    for kind, words in (("stated", "that the papers state"), ("implied", "that they imply, as we read them")):
+        decided = [claim for claim in records if claim.kind == kind and claim.verdict in claims.DECIDED]
+        failed = [claim for claim in decided if claim.verdict != "holds"]
+        items = "".join(f'<li><a href="#claim-{c.id}">{html.escape(c.statement)}</a></li>' for c in failed)
+        counts = f"Of {len(decided)} claims {words}, as far as they are decided here, {len(failed)} do not hold"
+        blocks.append(f"{counts} by the rules below.")
+        if items:
+            blocks.append(f'````{{raw}} html\n<ul class="emt-contradictions">{items}</ul>\n````')
+    return "\n\n".join(blocks)
 
 
 def status_table(notebooks: list[Path]) -> str:
@@ -73,13 +92,18 @@ def status_table(notebooks: list[Path]) -> str:
 
 
 def for_sphinx(notebook: Path, static: Path) -> str:
-    """The executed notebook less the claims' machine-readable form, and with its explorers as the page shows them."""
+    """The executed notebook as the page shows it: explorers, and tables of claims linked to the page that has all."""
+    from emt_core.book import claims
+
     content = json.loads(notebook.read_text(encoding="utf8"))
     for cell in content["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             cell["metadata"]["mystnb"] = {"code_prompt_show": "Show the parameters of this run"}
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop("application/vnd.emt.claims+json", None)
+            records = output.get("data", {}).pop(claims.MIME, None)
+            if records:
+                made = [claims.Claim.from_json(record) for record in records["claims"]]
+                output["data"]["text/html"] = claims.to_html(made, "claims")
     without_widgets(content, static / "explorers")
     return json.dumps(content)
 

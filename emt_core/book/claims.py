@@ -19,21 +19,31 @@ from typing import Any
 
 import numpy as np
 
-from emt_core.book import shipped
+from emt_core.book import intervals, shipped
 
 MIME = "application/vnd.emt.claims+json"
 PROFILES = ("smoke", "default", "full")
 STATISTICS: dict[str, Any] = {"median": np.median, "mean": np.mean, "min": np.min, "max": np.max}
-RELATIONS = {"≤": lambda x, bound: x <= bound, "≥": lambda x, bound: x >= bound, "=": lambda x, bound: x == bound}
+KINDS = {  # what a claim is to its paper, or to this book
+    "stated": "stated by the paper",
+    "implied": "implied by the paper, as we read it",
+    "check": "a check: true by construction, no evidence",
+    "asked": "asked by this book",
+}
+RELATIONS = ("≤", "≥", "=", "in")
+DECIDED = ("holds", "fails", "lower", "higher")  # the last two of a claim that gives a range
+LEAST = 4  # values from which on a mean is given an interval
 
 
 @dataclass(frozen=True)
 class Rule:
-    """``statistic`` of the values ``relation`` ``bound``, as in ``Rule("median", "≤", 0.005)``."""
+    """``statistic`` of the values ``relation`` ``bound``, as in ``Rule("median", "≤", 0.005)``; where a paper gives a
+    range, "in" ``bound`` … ``upper``."""
 
     statistic: str
     relation: str
     bound: float | int
+    upper: float | int | None = None
 
     def __post_init__(self) -> None:
         for name, table in (("statistic", STATISTICS), ("relation", RELATIONS)):
@@ -41,17 +51,29 @@ class Rule:
                 raise ValueError(f"{name} must be one of {list(table)}, got {getattr(self, name)!r}")
         if not math.isfinite(self.bound):
             raise ValueError(f"bound must be a finite number, got {self.bound}")
+        if (self.relation == "in") != (self.upper is not None) or (
+            self.upper is not None and not self.bound < self.upper
+        ):
+            raise ValueError(
+                f'upper must be above bound for "in", and None else, got {self.upper} for {self.relation!r}'
+            )
 
     def __str__(self) -> str:
-        return f"{self.statistic} {self.relation} {self.bound:g}"
+        return f"{self.statistic} {self.relation} {self.bound:g}" + ("" if self.upper is None else f" … {self.upper:g}")
+
+    def verdict(self, x: float) -> str:
+        """Of the statistic: "holds" or "fails", or where a range is given "lower", "holds" or "higher"."""
+        if self.upper is not None:
+            return "lower" if x < self.bound else "higher" if x > self.upper else "holds"
+        return "holds" if {"≤": x <= self.bound, "≥": x >= self.bound, "=": x == self.bound}[self.relation] else "fails"
 
     @classmethod
     def parse(cls, text: str) -> Rule:
         """The inverse of ``str``: ``Rule.parse("median ≤ 0.005")``."""
         words = text.split()
-        if len(words) != 3:
-            raise ValueError(f'rule must read as "median ≤ 0.005", got {text!r}')
-        return cls(words[0], words[1], float(words[2]))
+        if len(words) not in (3, 5) or words[3:4] not in ([], ["…"]):
+            raise ValueError(f'rule must read as "median ≤ 0.005" or "mean in 0.1 … 0.2", got {text!r}')
+        return cls(words[0], words[1], float(words[2]), float(words[4]) if len(words) == 5 else None)
 
 
 @dataclass(frozen=True)
@@ -67,12 +89,17 @@ class Claim:
     rule: Rule  #: decides the verdict from ``values``
     profile: str  #: the profile of this run
     needs: str = "smoke"  #: the smallest profile that can decide the claim
-    expected_to_fail: bool = False  #: True where the book's text says that the claim does not hold; the tests check it
+    kind: str = "asked"  #: one of :data:`KINDS`
+    chapter: str = ""  #: whose table has the claim
+    expected: str = "holds"  #: the verdict that the book's text speaks of, one of :data:`DECIDED`; the tests check it
 
     def __post_init__(self) -> None:
         for name in ("profile", "needs"):
             if getattr(self, name) not in PROFILES:
                 raise ValueError(f"{name} must be one of {PROFILES}, got {getattr(self, name)!r}")
+        for name, table in (("kind", tuple(KINDS)), ("expected", DECIDED)):
+            if getattr(self, name) not in table:
+                raise ValueError(f"{name} must be one of {table}, got {getattr(self, name)!r}")
         values = tuple(float(v) for v in np.asarray(self.values, dtype=float).ravel())
         if not values:
             raise ValueError(f"values of claim {self.id!r} must hold at least one number, got none")
@@ -90,18 +117,37 @@ class Claim:
         return min(present, default=math.nan), max(present, default=math.nan)
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the statistic (:mod:`emt_core.book.intervals`); None of extremes, of values that are alike,
+        and of too few values to have one."""
+        x, statistic = np.array(self.values), self.rule.statistic
+        if np.isnan(x).any() or len(x) < LEAST or statistic not in ("mean", "median"):
+            return None
+        hits = bool(((x == 0) | (x == 1)).all())
+        of = intervals.median if statistic == "median" else intervals.wilson if hits else intervals.mean
+        _, low, high = of(x)
+        return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+    @property
+    def near(self) -> bool:
+        """Whether the interval holds a bound of the rule: other networks might turn the verdict."""
+        bounds = (self.rule.bound, self.rule.bound if self.rule.upper is None else self.rule.upper)
+        interval = self.interval
+        return interval is not None and any(interval[0] < bound < interval[1] for bound in bounds)
+
+    @property
     def verdict(self) -> str:
-        """``"holds"``, ``"fails"``, ``"no data"`` (a value is missing) or ``"not decided here"`` (below ``needs``)."""
+        """One of :data:`DECIDED`, ``"no data"`` (a value is missing) or ``"not decided here"`` (below ``needs``)."""
         if PROFILES.index(self.profile) < PROFILES.index(self.needs):
             return "not decided here"
         if math.isnan(self.obtained):  # every rule is about all values: one that is missing leaves nothing to judge
             return "no data"
-        return "holds" if RELATIONS[self.rule.relation](self.obtained, self.rule.bound) else "fails"
+        return self.rule.verdict(self.obtained)
 
     @property
     def as_expected(self) -> bool:
         """Whether the verdict is what the book's text says, or not decided here. Missing data is never expected."""
-        return self.verdict in ("not decided here", "fails" if self.expected_to_fail else "holds")
+        return self.verdict in ("not decided here", self.expected)
 
     def to_json(self) -> dict:
         """The record with what is computed from it, for the notebook's output."""
@@ -139,11 +185,15 @@ def written(chapter: str) -> dict[str, dict]:
         ValueError: a claim lacks a line or has one too many.
     """
     records = tomllib.loads(shipped.path(f"{chapter}.toml", "claims").read_text(encoding="utf8"))
-    required = {"paper", "place", "statement", "claimed", "rule"}
+    required = {"paper", "place", "statement", "claimed", "kind", "rule"}
     for name, record in records.items():
-        wrong = (required - record.keys()) | (record.keys() - required - {"needs", "expected_to_fail"})
+        wrong = (required - record.keys()) | (record.keys() - required - {"needs", "expected"})
         if wrong:
             raise ValueError(f"claim {name!r} of {chapter} must have {sorted(required)}; amiss: {sorted(wrong)}")
+        if (record["paper"] == "book") == (record["kind"] in ("stated", "implied")):
+            raise ValueError(
+                f"kind of claim {name!r} must go with its paper, got {record['kind']!r}, {record['paper']!r}"
+            )
         record["rule"] = Rule.parse(record["rule"])
     return records
 
@@ -159,7 +209,8 @@ def table(chapter: str, profile: str, obtained: Mapping[str, Any]) -> Table:
         raise ValueError(
             f"obtained must name claims of book/claims/{chapter}.toml, got {unknown if obtained else 'none'}"
         )
-    return Table(tuple(Claim(name, values=v, profile=profile, **records[name]) for name, v in obtained.items()))
+    made = (Claim(k, values=v, profile=profile, chapter=chapter, **records[k]) for k, v in obtained.items())
+    return Table(tuple(made))
 
 
 def collect(notebook: str | Path) -> list[Claim]:
@@ -170,19 +221,30 @@ def collect(notebook: str | Path) -> list[Claim]:
     return [Claim.from_json(record) for bundle in bundles for record in bundle["claims"]]
 
 
-def to_html(claims: Iterable[Claim]) -> str:
-    """One row per claim: statement, claimed, obtained (with spread and number of values), rule, verdict."""
+def to_html(claims: Iterable[Claim], links: str = "") -> str:
+    """One row per claim: statement, kind, claimed, obtained (with spread and number of values), rule, verdict.
+
+    On the site where a claim stands is a link, to its row on the page of all ``links`` = "claims", or in its "chapter".
+    """
     head = "".join(f'<th scope="col">{h}</th>' for h in ("Claim", "Claimed", "Obtained", "Values", "Rule", "Verdict"))
     rows = []
     for c in claims:
         low, high = c.spread
         spread = f"<br><small>{_number(low)} … {_number(high)}</small>" if low < high else ""
+        place = html.escape(f"{c.paper}, {c.place}")
+        if links:
+            page = c.chapter if links == "chapter" else links
+            place = f'<a href="{page}.html#claim-{html.escape(c.id)}">{place}</a>'
+        values = f"{len(c.values)}" if len(c.values) > 1 else "1 <small>(no spread)</small>"
+        if c.interval is not None:
+            spread += f"<br><small>95 %: [{', '.join(map(_number, c.interval))}]</small>"
+        doubt = "<br><small>the interval holds the bound</small>" if c.near and c.verdict in DECIDED else ""
         needs = f"<br><small>needs profile {c.needs}</small>" if c.verdict == "not decided here" else ""
         rows.append(
             f'<tr id="claim-{html.escape(c.id)}"><th scope="row">{html.escape(c.statement)}<br>'
-            f"<small>{html.escape(f'{c.paper}, {c.place}')}</small></th><td>{html.escape(c.claimed)}</td>"
-            f"<td>{_number(c.obtained)}{spread}</td><td>{len(c.values)}</td><td>{html.escape(str(c.rule))}</td>"
-            f'<td class="emt-verdict" data-verdict="{c.verdict}">{c.verdict}{needs}</td></tr>'
+            f"<small>{place} · {KINDS[c.kind].partition(':')[0]}</small></th><td>{html.escape(c.claimed)}</td>"
+            f"<td>{_number(c.obtained)}{spread}</td><td>{values}</td><td>{html.escape(str(c.rule))}</td>"
+            f'<td class="emt-verdict" data-verdict="{c.verdict}">{c.verdict}{needs}{doubt}</td></tr>'
         )
     return f'<table class="emt-claims"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 

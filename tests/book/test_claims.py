@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emt_core.book import claims
+from emt_core.book import claims, intervals
 from emt_core.book.claims import MIME, PROFILES, Claim, Rule, Table, collect, to_html
 
 NAN = math.nan
@@ -87,12 +87,12 @@ numbers = st.floats(allow_nan=True, allow_infinity=True)
 )
 @pytest.mark.filterwarnings("ignore:invalid value", "ignore:overflow")
 def test_a_record_survives_strict_json(values, statistic, relation, bound, text):
-    original = claim(values, (statistic, relation, bound), statement=text, needs="full", expected_to_fail=True)
+    original = claim(values, (statistic, relation, bound), statement=text, needs="full", expected="fails")
     wire = json.dumps(original.to_json(), allow_nan=False)  # as a notebook is written
     back = Claim.from_json(json.loads(wire))
     assert np.array_equal(back.values, original.values, equal_nan=True)
     assert (back.rule, back.statement, back.verdict) == (original.rule, original.statement, original.verdict)
-    assert back.expected_to_fail
+    assert back.expected == "fails"
     assert to_html([back]) == to_html([original])
 
 
@@ -158,6 +158,43 @@ def test_numbers_are_shown_short(value, shown):
     assert f"({claim().rule}; {shown})" in Table((claim((value,)),))._repr_mimebundle_()["text/plain"]
 
 
+def test_a_claim_says_its_kind_and_leads_to_its_other_place():
+    made = claim(kind="implied", chapter="spectrum")
+    assert "implied by the paper" in to_html([made]) and "<a " not in to_html([made])
+    assert f'href="claims.html#claim-{made.id}"' in to_html([made], "claims")
+    assert f'href="spectrum.html#claim-{made.id}"' in to_html([made], "chapter")
+    assert "no spread" in to_html([claim((1,))]) and "no spread" not in to_html([claim((1, 2))])
+
+
+def test_a_range_may_be_missed_on_either_side():
+    rule = Rule.parse("mean in 0.83 … 0.89")
+    assert str(rule) == "mean in 0.83 … 0.89" and Rule.parse(str(rule)) == rule
+    assert [rule.verdict(x) for x in (0.82, 0.83, 0.86, 0.89, 0.9)] == ["lower", "holds", "holds", "holds", "higher"]
+    made = Claim("a", "onion", "here", "x", "0.83–0.89", [0.91] * 5, rule, "smoke", kind="stated", expected="higher")
+    assert made.verdict == "higher" and made.as_expected and 'data-verdict="higher"' in to_html([made])
+    assert Claim.from_json(made.to_json()) == made
+    for wrong in ("mean in 0.9 … 0.8", "mean in 0.9", "mean ≤ 0.1 … 0.2", "mean in 0.1 to 0.2"):
+        with pytest.raises(ValueError, match=r"upper must be|rule must read"):
+            Rule.parse(wrong)
+
+
+def test_an_interval_stands_beside_the_rule():
+    """Of means and medians of enough values; one that holds the bound says so."""
+    wide, sure = claim((0.2, 0.4, 0.6, 0.8), ("mean", "≤", 0.6)), claim((0.2, 0.21, 0.22, 0.23), ("mean", "≤", 0.6))
+    low, high = wide.interval
+    assert low < 0.5 < high and wide.near and not sure.near
+    assert "the interval holds the bound" in to_html([wide]) and "holds the bound" not in to_html([sure])
+    shares = claim((1, 1, 1, 1, 1, 0), ("mean", "≥", 0.5))
+    assert shares.interval == pytest.approx(intervals.wilson(shares.values)[1:])
+    assert claim((1, 2, 3, 4, 5, 6), ("median", "≤", 5)).interval == (1, 6)
+    for none in (
+        claim((1, 2, 3), ("mean", "≤", 5)),
+        claim((1, 2, 3, 4, 5, 6), ("max", "≤", 9)),
+        claim((2,) * 9, ("mean", "≤", 3)),
+    ):
+        assert none.interval is None and not none.near
+
+
 def test_what_was_not_decided_says_what_it_needs():
     page = to_html([claim(needs="full")])
     assert 'data-verdict="not decided here"' in page
@@ -178,16 +215,19 @@ def test_wrong_arguments_are_named():
         claim(needs="tiny")
     with pytest.raises(ValueError, match="values"):
         claim(values=())
+    with pytest.raises(ValueError, match="kind must be one of"):
+        claim(kind="told")
 
 
-@pytest.mark.parametrize("expected_to_fail", [False, True], ids=["to hold", "to fail"])
-def test_a_verdict_is_as_expected_or_it_is_not(expected_to_fail):
+@pytest.mark.parametrize("expected", ["holds", "fails"])
+def test_a_verdict_is_as_expected_or_it_is_not(expected):
     def made(value, profile="default"):
         rule = Rule("max", "≤", 1)
-        return Claim("a", "EMT", "here", "x", "1", (value,), rule, profile, "default", expected_to_fail)
+        options = {"kind": "stated", "expected": expected}
+        return Claim("a", "EMT", "here", "x", "1", (value,), rule, profile, "default", **options)
 
-    assert made(0).as_expected is not expected_to_fail
-    assert made(2).as_expected is expected_to_fail
+    assert made(0).as_expected is (expected == "holds")
+    assert made(2).as_expected is (expected == "fails")
     assert made(2, "smoke").as_expected  # nothing is decided, so nothing is wrong
     assert not made(math.nan).as_expected  # no data is not the failure that was expected
     assert made(math.nan, "smoke").verdict == "not decided here" and made(math.nan, "smoke").as_expected
@@ -199,33 +239,39 @@ def test_the_page_of_claims_names_what_contradicts_the_papers(root, monkeypatch)
     monkeypatch.syspath_prepend(str(root / "tools"))
     from build_site import contradictions
 
-    def claim(name, paper, value, needs="smoke"):
-        return Claim(name, paper, "somewhere", f"statement <{name}>", "1", value, Rule("min", "=", 1), "smoke", needs)
+    def claim(name, kind, value, needs="smoke"):
+        rule, paper = Rule("min", "=", 1), "EMT"
+        return Claim(name, paper, "somewhere", f"statement <{name}>", "1", value, rule, "smoke", needs, kind)
 
     text = contradictions(
         [
-            claim("a", "EMT", 1),
-            claim("b", "EMT", 0),
-            claim("c", "book", 0),
-            claim("d", "onion", 0, needs="full"),
-            claim("e", "EMT", math.nan),
+            claim("a", "stated", 1),
+            claim("b", "stated", 0),
+            claim("c", "asked", 0),
+            claim("d", "stated", 0, needs="full"),
+            claim("e", "stated", math.nan),
+            claim("f", "implied", 0),
+            claim("g", "check", 0),
         ]
     )
-    assert "Of 2 claims" in text and ", 1 do not hold" in text
-    assert '<li><a href="#claim-b">statement &lt;b&gt;</a></li>' in text
-    assert text.count("<li>") == 1
+    stated, implied = text.split("that they imply")
+    assert "Of 2 claims that the papers state" in stated and "1 do not hold" in stated
+    assert '<li><a href="#claim-b">statement &lt;b&gt;</a></li>' in stated and stated.count("<li>") == 1
+    assert "claim-f" in implied and implied.count("<li>") == 1
 
 
 def test_claims_of_a_chapter_come_from_its_file(tmp_path, monkeypatch):
-    text = '[a]\npaper = "EMT"\nplace = "here"\nstatement = "It is."\nclaimed = "1"\nrule = "mean ≥ 0.5"\n'
-    text += '[b]\npaper = "book"\nplace = "here"\nstatement = "Is not."\nclaimed = "-"\nrule = "max = 0"\n'
-    text += 'needs = "default"\nexpected_to_fail = true\n'
+    text = '[a]\npaper = "EMT"\nplace = "here"\nstatement = "It is."\nclaimed = "1"\nkind = "stated"\n'
+    text += 'rule = "mean ≥ 0.5"\n[b]\npaper = "book"\nplace = "here"\nstatement = "Is not."\nclaimed = "-"\n'
+    text += 'kind = "asked"\nrule = "max = 0"\n'
+    text += 'needs = "default"\nexpected = "fails"\n'
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims" / "x.toml").write_text(text, encoding="utf8")
     monkeypatch.setattr("emt_core.book.shipped.HERE", tmp_path)
     shown = claims.table("x", "smoke", {"b": 3, "a": [0.5, 0.7]}).claims
     assert [(c.id, c.paper, c.verdict) for c in shown] == [("b", "book", "not decided here"), ("a", "EMT", "holds")]
-    assert shown[1].rule == Rule("mean", "≥", 0.5) and shown[0].expected_to_fail
+    assert shown[1].rule == Rule("mean", "≥", 0.5) and shown[0].expected == "fails"
+    assert [(c.kind, c.chapter) for c in shown] == [("asked", "x"), ("stated", "x")]
     with pytest.raises(ValueError, match=r"obtained must name claims of book/claims/x\.toml, got \['c'\]"):
         claims.table("x", "smoke", {"a": 1, "c": 1})
     with pytest.raises(ValueError, match="got none"):
