@@ -94,8 +94,15 @@ def replace_token(
         if position.numel() and int(position.min()) < 0:
             raise ValueError(f"position must be at least 0, got {int(position.min())}")
         length = int(position.max()) + 1
-    change = torch.tanh(rows(edit.tokens, new)) - torch.tanh(rows(edit.tokens, old))
-    return h + change * rows(magnitudes(edit, length), position)
+    return h + onion_change(edit, position, old, new, length)
+
+
+def onion_change(
+    edit: OnionEdit, position: Tokens, old: Tokens, new: Tokens, length: int
+) -> States:  # fmt: skip
+    """(tanh e_new − tanh e_old) ⊙ (g ⊙ γ^p + β p + b), p < length."""
+    e = torch.tanh(rows(edit.tokens, new)) - torch.tanh(rows(edit.tokens, old))
+    return e * rows(magnitudes(edit, length), position)
 
 
 def magnitudes(edit: OnionEdit, length: int) -> Float[Tensor, "M L n"]:
