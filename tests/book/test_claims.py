@@ -278,6 +278,11 @@ def test_claims_of_a_chapter_come_from_its_file(tmp_path, monkeypatch):
         claims.table("x", "smoke", {})
     with pytest.raises(FileNotFoundError, match="claims/y"):
         claims.table("y", "smoke", {"a": 1})
+    (tmp_path / "claims" / "x.toml").write_text(text.replace("asked", "stated"), encoding="utf8")
+    with pytest.raises(ValueError, match=r"kind of claim 'b' must be one of \('asked', 'check'\), got 'stated'"):
+        claims.written("x")
+    (tmp_path / "claims" / "x.toml").write_text(text.replace("stated", "check"), encoding="utf8")
+    assert claims.written("x")["a"]["kind"] == "check"
     (tmp_path / "claims" / "x.toml").write_text(text.replace("claimed", "claim"), encoding="utf8")
     with pytest.raises(ValueError, match=r"claim 'a' of x must have .* amiss: \['claim', 'claimed'\]"):
         claims.table("x", "smoke", {"a": 1})
