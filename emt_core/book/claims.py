@@ -89,9 +89,9 @@ class Claim:
     rule: Rule  #: decides the verdict from ``values``
     profile: str  #: the profile of this run
     needs: str = "smoke"  #: the smallest profile that can decide the claim
-    kind: str = "asked"  #: one of :data:`KINDS`
+    kind: str = "asked"  #: one of ``KINDS``
     chapter: str = ""  #: whose table has the claim
-    expected: str = "holds"  #: the verdict that the book's text speaks of, one of :data:`DECIDED`; the tests check it
+    expected: str = "holds"  #: the verdict that the book's text speaks of, one of ``DECIDED``; the tests check it
 
     def __post_init__(self) -> None:
         for name in ("profile", "needs"):
@@ -137,7 +137,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """One of :data:`DECIDED`, ``"no data"`` (a value is missing) or ``"not decided here"`` (below ``needs``)."""
+        """One of ``DECIDED``, ``"no data"`` (a value is missing) or ``"not decided here"`` (below ``needs``)."""
         if PROFILES.index(self.profile) < PROFILES.index(self.needs):
             return "not decided here"
         if math.isnan(self.obtained):  # every rule is about all values: one that is missing leaves nothing to judge
