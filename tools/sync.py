@@ -39,8 +39,8 @@ def checked_text(output) -> dict | None:
     """What of an output nbval compares and a pair may carry."""
     if output.output_type == "stream" and output.name == "stdout":
         return nbformat.v4.new_output("stream", name="stdout", text=output.text)
-    text = {kind: value for kind, value in output.get("data", {}).items() if kind in ("text/plain", "text/html")}
-    return nbformat.v4.new_output("display_data", data=text) if text else None
+    text = output.get("data", {}).get("text/plain")
+    return text and nbformat.v4.new_output("display_data", data={"text/plain": text})
 
 
 def with_checked_outputs(notebook):
