@@ -476,7 +476,7 @@ def test_cayleys_map_gives_rotations():
 
 
 def test_wrong_arguments_are_named(gru):
-    with pytest.raises(ValueError, match=r"^kind must be one of \('unigram', .*'free scales'\), got 'trigram'"):
+    with pytest.raises(ValueError, match=r"^kind must be one of \('unigram', .*'measured'\), got 'trigram'"):
         corrupt("trigram", longest(4, 0), V, generators(0))
     with pytest.raises(ValueError, match=r"^kind must be one of"):
         learn("trigram", gru)
