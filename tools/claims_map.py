@@ -91,8 +91,8 @@ def picture(claims: Sequence) -> str:
 
 def boxes() -> str:
     """What to show."""
-    words = {"EMT": "Episodic Memory Theory", "onion": "onion representations", "book": "this book"}
-    words |= {"stated": "stated", "implied": "implied", "asked": "asked"}
+    words = {"EMT": "Episodic Memory Theory", "onion": "onion representations"}
+    words |= {"stated": "stated", "implied": "implied", "asked": "asked by this book"}
     each = [f'<label><input type="checkbox" checked data-shows="{key}"> {text}</label>' for key, text in words.items()]
     return f'<p class="emt-shows">Show: {" ".join(each)}</p>'
 

@@ -32,7 +32,6 @@ KINDS = {  # what a claim is to its paper, or to this book
 }
 RELATIONS = ("≤", "≥", "=", "in")
 DECIDED = ("holds", "fails", "lower", "higher")  # the last two of a claim that gives a range
-LEAST = 4  # values from which on a mean is given an interval
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class Claim:
         """95 % interval of the statistic (:mod:`emt_core.book.intervals`); None of extremes, of values that are alike,
         and of too few values to have one."""
         x, statistic = np.array(self.values), self.rule.statistic
-        if np.isnan(x).any() or len(x) < LEAST or statistic not in ("mean", "median"):
+        if np.isnan(x).any() or len(x) < intervals.FEWEST or statistic not in ("mean", "median"):
             return None
         hits = bool(((x == 0) | (x == 1)).all())
         of = intervals.median if statistic == "median" else intervals.wilson if hits else intervals.mean
@@ -130,10 +129,11 @@ class Claim:
 
     @property
     def near(self) -> bool:
-        """Whether the interval holds a bound of the rule: other networks might turn the verdict."""
-        bounds = (self.rule.bound, self.rule.bound if self.rule.upper is None else self.rule.upper)
-        interval = self.interval
-        return interval is not None and any(interval[0] < bound < interval[1] for bound in bounds)
+        """Whether a bound of the rule lies within the interval of a mean or median, or where it has none, within its
+        values: other networks might turn the verdict."""
+        low, high = self.interval or self.spread
+        bounds = [bound for bound in (self.rule.bound, self.rule.upper) if bound is not None]
+        return self.rule.statistic in ("mean", "median") and any(low < bound < high for bound in bounds)
 
     @property
     def verdict(self) -> str:
@@ -237,7 +237,8 @@ def to_html(claims: Iterable[Claim], links: str = "") -> str:
         values = f"{len(c.values)}" if len(c.values) > 1 else "1 <small>(no spread)</small>"
         if c.interval is not None:
             spread += f"<br><small>95 %: [{', '.join(map(_number, c.interval))}]</small>"
-        doubt = "<br><small>the interval holds the bound</small>" if c.near and c.verdict in DECIDED else ""
+        around = "values" if c.interval is None else "interval"
+        doubt = f"<br><small>bound within the {around}</small>" if c.near and c.verdict in DECIDED else ""
         needs = f"<br><small>needs profile {c.needs}</small>" if c.verdict == "not decided here" else ""
         rows.append(
             f'<tr id="claim-{html.escape(c.id)}"><th scope="row">{html.escape(c.statement)}<br>'

@@ -180,10 +180,15 @@ def test_a_range_may_be_missed_on_either_side():
 
 def test_an_interval_stands_beside_the_rule():
     """Of means and medians of enough values; one that holds the bound says so."""
-    wide, sure = claim((0.2, 0.4, 0.6, 0.8), ("mean", "≤", 0.6)), claim((0.2, 0.21, 0.22, 0.23), ("mean", "≤", 0.6))
+    wide, sure = (
+        claim((0.2, 0.4, 0.6, 0.8, 0.5, 0.5), ("mean", "≤", 0.6)),
+        claim((0.2, 0.21, 0.22, 0.23, 0.2, 0.2), ("mean", "≤", 0.6)),
+    )
     low, high = wide.interval
-    assert low < 0.5 < high and wide.near and not sure.near
-    assert "the interval holds the bound" in to_html([wide]) and "holds the bound" not in to_html([sure])
+    assert low < 0.5 < 0.6 < high and wide.near and not sure.near
+    assert "bound within the interval" in to_html([wide]) and "bound within" not in to_html([sure])
+    few = claim((0.2, 0.7), ("mean", "≤", 0.6))  # too few for an interval: the values themselves
+    assert few.interval is None and few.near and "bound within the values" in to_html([few])
     shares = claim((1, 1, 1, 1, 1, 0), ("mean", "≥", 0.5))
     assert shares.interval == pytest.approx(intervals.wilson(shares.values)[1:])
     assert claim((1, 2, 3, 4, 5, 6), ("median", "≤", 5)).interval == (1, 6)

@@ -1,5 +1,6 @@
 // Shows, over a link to an equation, figure, claim, word or reference, what it leads to, and over a symbol in the text its
-// row of the notation. What is on another page is fetched, which a browser allows no page that was opened from a plain folder: there, and under a finger, links are just links.
+// row of the notation. What is on another page is fetched, which a browser allows no page that was opened from a plain
+// folder: there, and under a finger, links are just links.
 (function () {
   "use strict";
   const DELAY = 250; // milliseconds: a pointer that only passes opens nothing

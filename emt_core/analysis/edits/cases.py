@@ -11,7 +11,8 @@ from torch import Tensor
 
 from emt_core.tasks.sequences import Sequences, move
 
-KINDS = ("unigram", "bigram", "onion")  # of edits
+LINEAR = ("unigram", "bigram")  # of edits that exchange coordinates
+KINDS = (*LINEAR, "onion")  # of the paper's edits
 FREER = ("level onion", "free scales", "measured")  # of edits that test what an onion's success says, asked the same
 
 
@@ -51,7 +52,7 @@ def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequenc
     """
     if kind not in KINDS + FREER:
         raise ValueError(f"kind must be one of {KINDS + FREER}, got {kind!r}")
-    linear = kind in KINDS[:2]
+    linear = kind in LINEAR
     original = original.expand(len(generators))
     tokens, lengths = original.tokens, original.lengths
     _, length, batch = tokens.shape
@@ -90,8 +91,8 @@ def misled(case: Case, generators: Sequence[torch.Generator]) -> Case:
 
 def variables(kind: str, changed: Bool[Tensor, "M L B"]) -> Bool[Tensor, "M B K"]:
     """The variables of a linear edit, "unigram" or "bigram", that hold a changed position."""
-    if kind not in KINDS[:2]:
-        raise ValueError(f"kind must be one of {KINDS[:2]}, got {kind!r}")
+    if kind not in LINEAR:
+        raise ValueError(f"kind must be one of {LINEAR}, got {kind!r}")
     changed = changed.transpose(1, 2)
     return changed if kind == "unigram" else changed[..., 1:] | changed[..., :-1]
 

@@ -97,9 +97,7 @@ def replace_token(
     return h + onion_change(edit, position, old, new, length)
 
 
-def onion_change(
-    edit: OnionEdit, position: Tokens, old: Tokens, new: Tokens, length: int
-) -> States:  # fmt: skip
+def onion_change(edit: OnionEdit, position: Tokens, old: Tokens, new: Tokens, length: int) -> States:
     """(tanh e_new − tanh e_old) ⊙ (g ⊙ γ^p + β p + b), p < length."""
     e = torch.tanh(rows(edit.tokens, new)) - torch.tanh(rows(edit.tokens, old))
     return e * rows(magnitudes(edit, length), position)
@@ -177,7 +175,7 @@ def fit(
     generators = streams(seeds, f"{kind} edit")  # random numbers are the CPU's on every device
     validation = (task.validation() if validation is None else validation).to("cpu")
     task.check("validation", validation)
-    length = task.longest if kind in KINDS[:2] else None
+    length = task.longest if kind in cases.LINEAR else None
     judged = validation if length is None else cases.of_length(validation, length)
 
     def corrupt(sequences: Sequences, generators: Sequence[torch.Generator]) -> Case:
@@ -232,7 +230,7 @@ def fit(
 def _start(kind: str, model: TokenNetwork, task: TokenRepeat, generators: Sequence[torch.Generator]) -> Weights:
     """What is learned, as it begins."""
     size, one = model.state_size, model.W_o.new_ones(model.models, model.state_size)
-    shape = (size, size) if kind in KINDS[:2] else (model.vocabulary, size)
+    shape = (size, size) if kind in cases.LINEAR else (model.vocabulary, size)
     normal = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(one)
     if kind == "free scales":
         return {"tokens": normal, "scales": one.new_ones(model.models, model.vocabulary, task.longest)}
