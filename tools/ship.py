@@ -201,17 +201,30 @@ def _fixed_sequences(shipment: _Shipment, experiment: str) -> None:
 
 def _edit_controls(shipment: _Shipment, experiment: str) -> None:
     """What the networks learned is a column; neither they nor the edits are shipped."""
-    of = {row["key"]: line for line, row in Table(shipment.table.out / "gru", Repeater).rows.items()}
-    rows = []
-    for edit, row in shipment.table.rows.items():
-        line, scored = of[edit.gru], ("exact_", "oracle", "no_edit", "random")
-        found = {"learns": line.learns, "intervention": edit.intervention, "misled": edit.misled}
-        found |= {name: getattr(line, name) for name in ("hidden", "autoregressive", "seed")}
-        found |= {name: row[name] for name in ("steps", "status")}
-        rows.append(found | {k: round(v, 4) for k, v in row.items() if k == "exact" or k.startswith(scored)})
+    rows = _short_edits(shipment, "misled")
     order = [*LEARNS].index
     rows.sort(key=lambda row: (order(row["learns"]), row["misled"], row["intervention"], row["hidden"], row["seed"]))
     shipment.write("edit_controls", rows)
+
+
+def _edit_protocols(shipment: _Shipment, experiment: str) -> None:
+    rows = _short_edits(shipment, "as_authors", "patience")
+    names = ("intervention", "as_authors", "patience", "hidden", "seed")
+    shipment.write("edit_protocols", sorted(rows, key=lambda row: [row[name] for name in names]))
+
+
+def _short_edits(shipment: _Shipment, *names: str) -> list[dict]:
+    """Rows of edits with these of their fields, and what their networks are."""
+    of = {row["key"]: line for line, row in Table(shipment.table.out / "gru", Repeater).rows.items()}
+    rows, scored = [], ("exact_", "oracle", "no_edit", "random")
+    for edit, row in shipment.table.rows.items():
+        line = of[edit.gru]
+        found = {"learns": line.learns, "intervention": edit.intervention}
+        found |= {name: getattr(edit, name) for name in names}
+        found |= {name: getattr(line, name) for name in ("hidden", "autoregressive", "seed")}
+        found |= {name: row[name] for name in ("steps", "status")}
+        rows.append(found | {k: round(v, 4) for k, v in row.items() if k == "exact" or k.startswith(scored)})
+    return rows
 
 
 ONIONS = {"onion-gru": ("onion_gru", "gru"), "onion-interventions": ("onion_interventions", "edit"),
@@ -227,6 +240,7 @@ KINDS: dict[str, tuple] = {
     "onion-probes": (Probe, _onions),
     "fixed-sequences": (Edit, _fixed_sequences),
     "edit-controls": (Edit, _edit_controls),
+    "edit-protocols": (Edit, _edit_protocols),
 }
 
 

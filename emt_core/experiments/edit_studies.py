@@ -1,13 +1,16 @@
-"""Two studies of why learned edits succeed: from which sequences they are learned, and what else would succeed."""
+"""Three studies of why learned edits succeed: from which sequences they are learned, what else would succeed, and what
+the details of the recipe do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from emt_core.analysis import edits
 from emt_core.experiments.table import Swept, drive, takes
-from emt_core.experiments.token_repeat import VARIANTS, Edit, onion_gru, onion_interventions, studies
+from emt_core.experiments.token_repeat import VARIANTS, Edit, onion_gru, studies
 from emt_core.tasks import TokenRepeat
 from emt_core.tasks.fixed_pool import FixedPool
 from emt_core.training import token_repeat
@@ -24,16 +27,13 @@ FIXED = (
 def fixed_sequences(out: str | Path, **options) -> Swept:
     """Onion edits and their GRUs, which are in the folder ``out/gru``, learned from one fixed million of sequences as
     the authors' are, and not from fresh ones."""
-    grus = Path(out) / "gru"
-    for distinct, hidden, seeds, gru_recipe, recipe in FIXED:
-        same = dict(hidden=hidden, variants=VARIANTS[:1], seeds=range(seeds), task=FixedPool(distinct=distinct))
-        swept = onion_gru(grus, recipe=gru_recipe, **same, **options)
-        if not swept.missing:
-            more = dict(grus=grus, kinds=("onion",), recipe=recipe, gru_recipe=gru_recipe)
-            swept = onion_interventions(out, **more, **same, **options)
-        if swept.missing:
-            break
-    return swept
+    stages = [
+        _Stage(
+            {"hidden": hidden, "seeds": range(seeds), "task": FixedPool(distinct=distinct)}, ("onion",), recipe, of=gru
+        )
+        for distinct, hidden, seeds, gru, recipe in FIXED
+    ]
+    return _in_turn(out, stages, {"variants": VARIANTS[:1]}, options)
 
 
 # the weights of the networks that learned, the edits of them, and whether these are told wrong positions
@@ -60,13 +60,68 @@ def edit_controls(
     """What the success of an edit says: the paper's edits and freer ones on trained networks; with positions told
     wrong; and on random networks of which the read-out alone was trained, or nothing (compare arXiv:2507.08802). The
     networks are in the folder ``out/gru``. ``options``: those of :func:`emt_core.experiments.table.drive`."""
+    networks = {"hidden": hidden, "variants": variants, "seeds": seeds, "task": task}
+    stages = [
+        _Stage({"learns": learns}, kinds, recipe, {"misled": misled}, gru_recipe) for learns, kinds, misled in CONTROLS
+    ]
+    return _in_turn(out, stages, networks, options)
+
+
+# edits, and what is done otherwise with them: as in the authors' code, or with that patience
+PROTOCOLS = (
+    (edits.KINDS, {}, None),
+    (("bigram", "onion"), {"as_authors": "any token"}, None),
+    (("unigram",), {"as_authors": "coin swaps"}, None),
+    (("unigram", "bigram"), {"as_authors": "mean pressure"}, None),
+    (edits.KINDS, {}, 0),
+)
+
+
+@takes(drive)
+def edit_protocols(
+    out: str | Path,
+    *,
+    hidden: Iterable[int] = (48,),
+    variants: Iterable[str] = VARIANTS[:1],
+    seeds: Iterable[int] = range(3),
+    task: TokenRepeat = TokenRepeat(),  # noqa: B008
+    recipe: Recipe = edits.RECIPE,
+    gru_recipe: Recipe = token_repeat.RECIPE,
+    **options,
+) -> Swept:
+    """What the differences between this recipe for edits and that of the paper's public code do, one at a time: how
+    cases are drawn, the pressure on linear edits, and that a run stops when it no longer improves. The networks are in
+    the folder ``out/gru``. ``options``: those of :func:`emt_core.experiments.table.drive`."""
+    networks = {"hidden": hidden, "variants": variants, "seeds": seeds, "task": task}
+    stages = [
+        _Stage({}, kinds, recipe if patience is None else replace(recipe, patience=patience), same, gru_recipe)
+        for kinds, same, patience in PROTOCOLS
+    ]
+    return _in_turn(out, stages, networks, options)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Some edits of some networks: what is asked for of these, the edits' kinds and recipe, the fields that their lines
+    have in common, and the networks' recipe."""
+
+    networks: Mapping[str, Any]
+    kinds: tuple[str, ...]
+    recipe: Recipe
+    same: Mapping[str, Any] = field(default_factory=dict)
+    of: Recipe = token_repeat.RECIPE
+
+
+def _in_turn(out: str | Path, stages: Iterable[_Stage], networks: Mapping[str, Any], options: dict) -> Swept:
+    """Networks into ``out/gru`` and their edits into ``out``, until a stage is not finished."""
     grus = Path(out) / "gru"
-    for learns, kinds, misled in CONTROLS:
-        same = dict(hidden=hidden, variants=variants, seeds=seeds, task=task, learns=learns)
-        swept = onion_gru(grus, recipe=gru_recipe, **same, **options)
+    for stage in stages:
+        asked = {**networks, **stage.networks}
+        swept = onion_gru(grus, recipe=stage.of, **asked, **options)
         if not swept.missing:
-            more = dict(gru_recipe=gru_recipe, same={"misled": misled})
-            swept = studies(Edit, kinds, recipe, out, grus, **more, **same, **options)
+            swept = studies(
+                Edit, stage.kinds, stage.recipe, out, grus, gru_recipe=stage.of, same=stage.same, **asked, **options
+            )
         if swept.missing:
             break
     return swept

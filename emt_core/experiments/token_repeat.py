@@ -127,10 +127,12 @@ class Study(Learned):
 
 @dataclass(frozen=True, kw_only=True)
 class Edit(Study):
-    """An edit, of a kind of :mod:`emt_core.analysis.edits`; ``misled`` if positions were told wrong."""
+    """An edit, of a kind of :mod:`emt_core.analysis.edits`; ``misled`` if positions were told wrong, ``as_authors``
+    what was done as in the authors' code."""
 
     intervention: str
     misled: bool = False
+    as_authors: str = ""
     what, kinds = "intervention", edits.KINDS + edits.FREER
 
 
@@ -184,7 +186,7 @@ def learn(
     options: dict[str, Any] = {"seeds": [line.seed for line in lines], "recipe": first.recipe, "progress": False}
     options |= {"checkpoint": place.checkpoint, "stop": place.stop}
     if isinstance(first, Edit):
-        options["misled"] = first.misled
+        options |= {"misled": first.misled, "as_authors": first.as_authors}
     run = (edits.fit if isinstance(first, Edit) else probes.fit)(first.kind, model, task, **options)
     if place.stop.is_set():
         return None

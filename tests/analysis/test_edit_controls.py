@@ -6,7 +6,7 @@ from oracles import generators
 from test_learned_edits import TASK, TINY, Hand, V, close, gru, learn, longest, onion_code, random  # noqa: F401
 
 from emt_core.analysis import edits
-from emt_core.analysis.edits import OnionEdit, ScaledEdit, cases, measured, replace_token
+from emt_core.analysis.edits import OnionEdit, ScaledEdit, cases, learned, measured, replace_token
 from emt_core.analysis.edits.cases import corrupt, misled
 from emt_core.analysis.edits.measured import MeasuredEdit
 from emt_core.networks import GRU, TokenNetwork
@@ -113,3 +113,46 @@ def test_what_is_measured_is_not_trained(gru):  # noqa: F811
     again = edits.edited(found.edit, gru, found.case)
     assert torch.equal(found.right, judge.repeats(gru, found.case.original, again))
     assert torch.equal(found.training.weights["layers"], found.edit.layers)
+
+
+# --- as in the authors' code ------------------------------------------------------------------------------------------
+
+
+def test_any_token_may_be_the_old_one():
+    original = TASK.sample(4000, generators(0, 1))
+    kept = {}
+    for name in ((), ("any token",)):
+        case = corrupt("onion", original, V, generators(2, 3), name)
+        assert (case.changed.sum(1) == 1).all()
+        same = (case.corrupted.tokens == case.original.tokens) | ~case.changed
+        kept[name] = float((same.all(1)).double().mean())
+    assert kept[()] == 0
+    assert abs(kept["any token",] - 1 / V) < 5 * (1 / V / 8000) ** 0.5
+
+
+def test_coin_swaps_are_of_each_position():
+    original = longest(4000, 0, 1)
+    swapped = corrupt("unigram", original, V, generators(2, 3), ("coin swaps",)).changed
+    length, half = original.tokens.shape[1], 2000
+    assert torch.equal(swapped[:, :, :half], swapped[:, :, half:])
+    count = swapped[:, :, :half].sum(1)
+    # binomial: mean L/2, variance L/4; as many as half in every sequence without it
+    assert abs(count.double().mean() - length / 2) < 5 * (length / 4 / count.numel()) ** 0.5
+    assert abs(count.double().var() - length / 4) < 0.1 * length / 4
+    assert (corrupt("unigram", original, V, generators(2, 3)).changed.sum(1) == length // 2).all()
+
+
+def test_pressure_on_means_counts_logits():
+    """By hand: two coordinates, two variables and none; e^0 = 1 each, so that each belongs to one with 2/3."""
+    logits = torch.tensor([[[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    assert abs(learned._pressure(logits, False).item() - 4 / 3) < 1e-6 and learned._pressure(logits, True).item() == 0
+    logits = torch.tensor([[[3.0, 1.0, -2.0], [5.0, -1.0, 0.0]]])
+    assert learned._pressure(logits, True).item() == 3.0  # mean of four, 2, less the mean of none, -1
+
+
+def test_what_is_done_as_the_authors_changes_what_is_learned(gru):  # noqa: F811
+    for kind, name in (("onion", "any token"), ("unigram", "coin swaps"), ("bigram", "mean pressure")):
+        ours, theirs = (learn(kind, gru, steps=3, as_authors=told).training.losses for told in ("", name))
+        assert not torch.equal(ours, theirs)
+    with pytest.raises(ValueError, match=r"as_authors must be one of .*, got 'all'"):
+        learn("onion", gru, as_authors="all")

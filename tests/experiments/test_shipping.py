@@ -262,6 +262,20 @@ def test_edit_controls(tmp_path, thread):
     assert {row["steps"] for row in rows} == {"0", "3"} and "seconds" not in rows[0]
 
 
+def test_edit_protocols(tmp_path, thread):
+    short = Recipe(steps=4, every=2, batch=8, patience=1, least=0)
+    options = dict(hidden=[6], seeds=[0], task=TokenRepeat(4, 1, 3), recipe=short, gru_recipe=short)
+    assert not edit_studies.edit_protocols(tmp_path / "x", executor=thread, progress=False, **options).missing
+    (file,) = ship(tmp_path / "x", tmp_path, experiment="edit-protocols")
+    _, rows = read(file)
+    told = [(row["intervention"], row["as_authors"], row["patience"]) for row in rows]
+    assert told == sorted(
+        (kind, same.get("as_authors", ""), "1" if patience is None else str(patience))
+        for kinds, same, patience in edit_studies.PROTOCOLS
+        for kind in kinds
+    )
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 

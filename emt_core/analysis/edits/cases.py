@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,7 @@ from emt_core.tasks.sequences import Sequences, move
 LINEAR = ("unigram", "bigram")  # of edits that exchange coordinates
 KINDS = (*LINEAR, "onion")  # of the paper's edits
 FREER = ("level onion", "free scales", "measured")  # of edits that test what an onion's success says, asked the same
+AUTHORS = ("any token", "coin swaps", "mean pressure")  # what the authors' public code does otherwise
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,22 @@ class Case:
         return Case(original, corrupted, source, move(self.changed, device), told)
 
 
-def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequence[torch.Generator]) -> Case:
+def corrupt(
+    kind: str,
+    original: Sequences,
+    vocabulary: int,
+    generators: Sequence[torch.Generator],
+    as_authors: Collection[str] = (),
+) -> Case:
     """A case for each sequence, drawn at random.
 
     "unigram": sequence b and its partner, half a batch away, have swapped half of their positions, rounded down; each
     is the other's source. "bigram": one position holds another token; the source has the original's tokens there and
     beside it, and random ones elsewhere. "onion": one position holds another token. Linear edits want one length.
     New tokens are any of the vocabulary, so that they may repeat others.
+
+    ``as_authors`` names what is done as in the authors' public code: with "any token" the new token may be the old one,
+    with "coin swaps" every position is swapped with probability one half.
 
     Raises:
         ValueError: an unknown kind, sequences of several lengths for a linear edit, or an odd number of them to swap.
@@ -63,14 +73,16 @@ def corrupt(kind: str, original: Sequences, vocabulary: int, generators: Sequenc
         if batch % 2:
             raise ValueError(f"original must hold an even number of sequences to swap, got {batch}")
         half = batch // 2
-        order = torch.stack([torch.rand(length, half, **d).argsort(0) for d in draws])
-        changed = (order < length // 2).repeat(1, 1, 2)
+        drawn = torch.stack([torch.rand(length, half, **d) for d in draws])
+        swapped = drawn < 0.5 if "coin swaps" in as_authors else drawn.argsort(1) < length // 2
+        changed = swapped.repeat(1, 1, 2)
         corrupted = Sequences(torch.where(changed, tokens.roll(half, 2), tokens), lengths)
         return Case(original, corrupted, Sequences(corrupted.tokens.roll(half, 2), lengths), changed)
     places = torch.arange(length, device=tokens.device)[:, None]
     at = torch.stack([(torch.rand(batch, **d) * n).long() for d, n in zip(draws, lengths, strict=True)])
-    # 1 … V − 1 places further on, so that it is another token
-    shift = torch.stack([torch.randint(1, vocabulary, (batch,), **d) for d in draws])
+    # from 1 to V − 1 places further on, so that it is another token
+    least = int("any token" not in as_authors)
+    shift = torch.stack([torch.randint(least, vocabulary, (batch,), **d) for d in draws])
     changed = places == at[:, None]
     corrupted = Sequences(torch.where(changed, (tokens + shift[:, None]) % vocabulary, tokens), lengths)
     if not linear:

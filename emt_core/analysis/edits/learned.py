@@ -19,7 +19,7 @@ from torch import Tensor
 
 from emt_core.analysis.edits import cases, measured
 from emt_core.analysis.edits.basis import random_edit
-from emt_core.analysis.edits.cases import FREER, KINDS, Case
+from emt_core.analysis.edits.cases import AUTHORS, FREER, KINDS, Case
 from emt_core.analysis.edits.measured import MeasuredEdit
 from emt_core.networks import TokenNetwork
 from emt_core.networks.cell import rows
@@ -154,6 +154,7 @@ def fit(
     recipe: Recipe = RECIPE,
     validation: Sequences | None = None,
     misled: bool = False,
+    as_authors: str = "",
     **running: Any,
 ) -> LearnedEdit:
     """Learn one edit per model of ``model``, which stays as it is; teacher-forced in training, judged by what it then
@@ -165,11 +166,17 @@ def fit(
     Args:
         kind: one of KINDS, the paper's, or of FREER.
         misled: a null, positions are told wrong (:func:`~emt_core.analysis.edits.cases.misled`).
+        as_authors: one thing that is done as in the authors' public code and not as here, of cases.AUTHORS. "any token"
+            and "coin swaps" are of :func:`~emt_core.analysis.edits.cases.corrupt`; with "mean pressure" the loss of a
+            linear edit has 0.001 times the mean logit of variables less that of none, and not 0.001 for each
+            coordinate that is expected to belong to a variable.
         running: ``checkpoint``, ``checkpoint_every``, ``stop`` and ``progress``, see
             :func:`emt_core.training.engine.run`.
     """
     if kind not in KINDS + FREER:
         raise ValueError(f"kind must be one of {KINDS + FREER}, got {kind!r}")
+    if as_authors and as_authors not in AUTHORS:
+        raise ValueError(f"as_authors must be one of {AUTHORS}, got {as_authors!r}")
     seeds = scores.seeds_for(model, task, seeds)
     model, device = model.detach(), model.device  # what comes from torch's modules are parameters
     generators = streams(seeds, f"{kind} edit")  # random numbers are the CPU's on every device
@@ -179,7 +186,7 @@ def fit(
     judged = validation if length is None else cases.of_length(validation, length)
 
     def corrupt(sequences: Sequences, generators: Sequence[torch.Generator]) -> Case:
-        case = cases.corrupt(kind, sequences, model.vocabulary, generators)
+        case = cases.corrupt(kind, sequences, model.vocabulary, generators, {as_authors})
         return cases.misled(case, generators) if misled else case
 
     def asked(sequences: Sequences) -> Case:
@@ -204,8 +211,8 @@ def fit(
         belongs = _drawn(weights["logits"], generators)
         chosen = move(cases.variables(kind, case.where), device)
         states = _exchange(_orthogonal(weights["skew"]), belongs, h, source, chosen)
-        pressure = TOWARDS_NONE * torch.softmax(weights["logits"], 2)[:, :, :-1].sum((1, 2))
-        return scores.cross_entropy(model.logits(states, batch), batch) + pressure
+        pressure = _pressure(weights["logits"], as_authors == "mean pressure")
+        return scores.cross_entropy(model.logits(states, batch), batch) + TOWARDS_NONE * pressure
 
     def right(edit: Edit, case: Case) -> Bool[Tensor, "M L B"]:
         return scores.repeats(model, case.original, edited(edit, model, case))
@@ -214,7 +221,7 @@ def fit(
         return scores.token_accuracy(right(_edit(kind, weights), few), few.original)
 
     identity = {"edit": kind, "task": repr(task), "seeds": seeds} | model.settings
-    identity |= {"misled": True} if misled else {}
+    identity |= ({"misled": True} if misled else {}) | ({"as_authors": as_authors} if as_authors else {})
     identity |= {"of": digest(*model.weights.values(), judged.tokens, judged.lengths)}
     running |= {"identity": identity, "name": f"{kind} edit of {model.hidden} units"}
     if kind == "measured":
@@ -258,6 +265,14 @@ def _drawn(logits: Tensor, generators: Sequence[torch.Generator]) -> Float[Tenso
     soft = torch.softmax(logits + gumbel, dim=2)
     hard = torch.nn.functional.one_hot(soft.argmax(2), logits.shape[2]).to(soft.dtype) + soft - soft.detach()
     return hard[:, :, :-1].mT
+
+
+def _pressure(logits: Float[Tensor, "M n K"], of_means: bool) -> Float[Tensor, "M"]:
+    """What holds coordinates back from variables, the last column being none: how many are expected to belong to one,
+    or by how much the mean logit of variables exceeds that of none."""
+    if of_means:
+        return logits[:, :, :-1].mean((1, 2)) - logits[:, :, -1].mean(1)
+    return torch.softmax(logits, 2)[:, :, :-1].sum((1, 2))
 
 
 def _orthogonal(skew: Tensor) -> Tensor:
