@@ -43,6 +43,12 @@ def per_seed(networks: pd.DataFrame) -> pd.DataFrame:
     return networks.assign(**errors).groupby([*CELL, "seed"]).agg(best)
 
 
+def by_threshold(networks: pd.DataFrame, cell: tuple, claimed: float) -> dict[float, str]:
+    """The :func:`verdict` on the networks of a cell that were trained with one curriculum threshold alone."""
+    here = networks[(networks[CELL] == list(cell)).all(axis=1)]
+    return {k: verdict(claimed, per_seed(rows)["greedy"]) for k, rows in here.groupby("threshold")}
+
+
 def verdict(claimed: float, errors: pd.Series) -> str:
     """A cell's printed error beside those of our seeds, in radians.
 

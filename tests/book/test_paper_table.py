@@ -33,6 +33,14 @@ def test_a_match_of_a_network_that_does_not_solve_its_task_is_not_compared():
     assert paper_table.per_seed(table)["greedy"].isna().all()
 
 
+def test_the_better_of_two_thresholds_can_hide_the_other():
+    table = networks((0, True, 0.99, 0.01, 0.01), (0, True, 0.99, 0.03, 0.03)).assign(threshold=[0.9, 0.98])
+    other = table.assign(hidden=128)
+    both = pd.concat([table, other.assign(error_greedy=9.0)])
+    assert paper_table.by_threshold(both, (2, 64, 0.0), 0.01) == {0.9: "agrees", 0.98: "larger"}
+    assert paper_table.verdict(0.01, paper_table.per_seed(table)["greedy"]) == "agrees"
+
+
 @pytest.mark.parametrize(
     ("claimed", "errors", "expected"),
     [
