@@ -89,6 +89,7 @@ class Claim:
     profile: str  #: the profile of this run
     needs: str = "smoke"  #: the smallest profile that can decide the claim
     kind: str = "asked"  #: one of ``KINDS``
+    per: str = ""  #: what each value is of, as in ``"network"``; empty if there is only one
     chapter: str = ""  #: whose table has the claim
     expected: str = "holds"  #: the verdict that the book's text speaks of, one of ``DECIDED``; the tests check it
 
@@ -136,6 +137,25 @@ class Claim:
         return self.rule.statistic in ("mean", "median") and any(low < bound < high for bound in bounds)
 
     @property
+    def turned_by(self) -> str:
+        """The smallest effect that would have turned the verdict: of hits and misses how many values would have had to
+        be otherwise, else by how much the statistic would have had to be lower or higher. Empty if nothing is decided
+        or nothing would turn it."""
+        x, n = np.array(self.values), len(self.values)
+        if self.verdict not in DECIDED or not np.isfinite(x).all():
+            return ""
+        if n > 1 and ((x == 0) | (x == 1)).all():
+            hits, judged = int(x.sum()), STATISTICS[self.rule.statistic]
+            turning = [
+                k for k in range(n + 1) if self.rule.verdict(float(judged(1.0 * (np.arange(n) < k)))) != self.verdict
+            ]
+            return f"{min(abs(k - hits) for k in turning)} of {n} otherwise" if turning else ""
+        away = [bound - self.obtained for bound in (self.rule.bound, self.rule.upper) if bound is not None]
+        if self.verdict in ("lower", "higher"):  # the nearer end of the range is the one to reach
+            away = [min(away, key=abs)]
+        return " or ".join(f"{_number(abs(d))} {'lower' if d < 0 else 'higher'}" for d in away if d) or "any change"
+
+    @property
     def verdict(self) -> str:
         """One of ``DECIDED``, ``"no data"`` (a value is missing) or ``"not decided here"`` (below ``needs``)."""
         if PROFILES.index(self.profile) < PROFILES.index(self.needs):
@@ -151,7 +171,8 @@ class Claim:
 
     def to_json(self) -> dict:
         """The record with what is computed from it, for the notebook's output."""
-        derived = {"obtained": self.obtained, "spread": self.spread, "seeds": len(self.values), "verdict": self.verdict}
+        derived = {"obtained": self.obtained, "spread": self.spread, "seeds": len(self.values)}
+        derived |= {"turned_by": self.turned_by, "verdict": self.verdict}
         # JSON has neither NaN nor infinities: a missing value is null, an infinite one its name
         text = json.dumps(asdict(self) | derived)
         return json.loads(text, parse_constant=lambda name: None if name == "NaN" else name)
@@ -187,7 +208,7 @@ def written(chapter: str) -> dict[str, dict]:
     records = tomllib.loads(shipped.path(f"{chapter}.toml", "claims").read_text(encoding="utf8"))
     required = {"paper", "place", "statement", "claimed", "kind", "rule"}
     for name, record in records.items():
-        wrong = (required - record.keys()) | (record.keys() - required - {"needs", "expected"})
+        wrong = (required - record.keys()) | (record.keys() - required - {"needs", "expected", "per"})
         if wrong:
             raise ValueError(f"claim {name!r} of {chapter} must have {sorted(required)}; amiss: {sorted(wrong)}")
         allowed = ("asked", "check") if record["paper"] == "book" else ("stated", "implied", "check")
@@ -235,6 +256,9 @@ def to_html(claims: Iterable[Claim], links: str = "") -> str:
             page = c.chapter if links == "chapter" else links
             place = f'<a href="{page}.html#claim-{html.escape(c.id)}">{place}</a>'
         values = f"{len(c.values)}" if len(c.values) > 1 else "1 <small>(no spread)</small>"
+        values += f"<br><small>per {html.escape(c.per)}</small>" if c.per else ""
+        named = f"{c.rule.statistic} " if len(c.values) > 1 else ""
+        turned = f"<br><small>turned by: {c.turned_by}</small>" if c.turned_by and c.kind != "check" else ""
         if c.interval is not None:
             spread += f"<br><small>95 %: [{', '.join(map(_number, c.interval))}]</small>"
         around = "values" if c.interval is None else "interval"
@@ -243,7 +267,7 @@ def to_html(claims: Iterable[Claim], links: str = "") -> str:
         rows.append(
             f'<tr id="claim-{html.escape(c.id)}"><th scope="row">{html.escape(c.statement)}<br>'
             f"<small>{place} · {KINDS[c.kind].partition(':')[0]}</small></th><td>{html.escape(c.claimed)}</td>"
-            f"<td>{_number(c.obtained)}{spread}</td><td>{values}</td><td>{html.escape(str(c.rule))}</td>"
+            f"<td>{named}{_number(c.obtained)}{spread}</td><td>{values}</td><td>{html.escape(str(c.rule))}{turned}</td>"
             f'<td class="emt-verdict" data-verdict="{c.verdict}">{c.verdict}{needs}{doubt}</td></tr>'
         )
     return f'<table class="emt-claims"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

@@ -134,7 +134,7 @@ def test_the_table_shows_every_number_and_escapes_text():
         assert text not in page
         assert html.escape(text) in page
     assert "0.25 … 0.5" in page
-    assert "<td>3</td>" in page
+    assert "<td>3</td>" in page and "median —" in page
     assert 'data-verdict="no data"' in page
     assert "—" in page  # the median of values of which one is missing
 
@@ -198,6 +198,35 @@ def test_an_interval_stands_beside_the_rule():
         claim((2,) * 9, ("mean", "≤", 3)),
     ):
         assert none.interval is None and not none.near
+
+
+@pytest.mark.parametrize(
+    ("values", "rule", "turned"),
+    [
+        ((0.91, 0.93), "mean in 0.83 … 0.89", "0.03 lower"),
+        ((0.86,), "mean in 0.83 … 0.89", "0.03 lower or 0.03 higher"),
+        ((0.5, 0.7), "max ≤ 1", "0.3 higher"),
+        ((0.5, 0.7), "min ≥ 1", "0.5 higher"),
+        ((64, 64), "median = 64", "any change"),
+        ((63, 63), "median = 64", "1 higher"),
+        ((0,) * 20, "mean ≤ 0.05", "2 of 20 otherwise"),
+        ((1, 1, 0, 0), "mean = 1", "2 of 4 otherwise"),
+        ((1, 1, 1, 0), "mean ≥ 0.5", "2 of 4 otherwise"),
+        ((1, 0, 0), "min ≥ 0", ""),
+        ((NAN, 1), "max ≤ 1", ""),
+    ],
+    ids=str,
+)
+def test_the_smallest_effect_that_would_have_turned_it(values, rule, turned):
+    made = Claim("a", "EMT", "here", "x", "y", values, Rule.parse(rule), "smoke")
+    assert made.turned_by == turned and made.to_json()["turned_by"] == turned
+    assert (f"turned by: {turned}" in to_html([made])) == bool(turned)
+
+
+def test_values_say_what_they_are_of():
+    page = to_html([claim((1, 2), per="network & time")])
+    assert "per network &amp; time" in page and "<td>median 1.5" in page
+    assert "per " not in to_html([claim((1,))]).partition("<tbody>")[2]
 
 
 def test_what_was_not_decided_says_what_it_needs():
