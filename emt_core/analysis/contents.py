@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from emt_core.analysis.edits.basis import window
@@ -31,6 +31,28 @@ def agreement(
     sequence = torch.cat([inputs, targets], dim=1)
     held = torch.stack([window(sequence, history, t) for t in range(history, history + horizon + 1)], dim=1)
     return (memories.contents(states[:, history - 1 :]) * held > 0).double().mean(2)
+
+
+def free_columns(task: VariableBinding) -> Bool[Tensor, "SD"]:
+    """The columns of the effective Φ that the paper's recursion does not make by construction: it makes the others by
+    ψ_{k−1} ∝ W_hh ψ_k, but these are of entries whose older neighbour is left out, or that are the oldest."""
+    kept = circuit.on_cycle(task)
+    return kept & ~torch.cat([torch.zeros(task.dim, dtype=torch.bool), kept[: -task.dim]])
+
+
+def free_cosines(model: VectorNetwork, task: VariableBinding, memories: VariableMemories) -> Float[Tensor, "M F"]:
+    """Cosine of each of the F :func:`free_columns` of Ψ* W_hh Ψ with that of the effective Φ; no scale counts."""
+    free = free_columns(task)
+    found = memories.interaction(model.W_hh)[:, : memories.size, : memories.size][:, :, free]
+    wanted = circuit.effective_interaction(task).to(found.dtype)[:, free].expand_as(found)
+    return torch.nn.functional.cosine_similarity(found, wanted, dim=1)
+
+
+def units_per_memory(memories: VariableMemories) -> Float[Tensor, "M K"]:
+    """On how many hidden units each memory that the basis has lies: the participation ratio (Σ ψ²)² / Σ ψ⁴ of its
+    column, 1 on a single unit, N if all have their parts alike, about (N + 2) / 3 in a random direction."""
+    columns = memories.basis[:, :, : memories.size][:, :, memories.kept]
+    return columns.square().sum(1).square() / columns.pow(4).sum(1)
 
 
 def interaction_error(model: VectorNetwork, task: VariableBinding, memories: VariableMemories) -> Float[Tensor, "M"]:
