@@ -222,6 +222,9 @@ def _short_edits(shipment: _Shipment, *names: str) -> list[dict]:
         found = {"learns": line.learns, "intervention": edit.intervention}
         found |= {name: getattr(edit, name) for name in names}
         found |= {name: getattr(line, name) for name in ("hidden", "autoregressive", "seed")}
+        weights = read_safetensors(shipment.table.out / weights_file(row["key"]), "weights")[0].values()
+        # of layers that were measured those of positions beyond a length are zero, and none is
+        found |= {"numbers": sum(int(w.count_nonzero()) for w in weights)}
         found |= {name: row[name] for name in ("steps", "status")}
         rows.append(found | {k: round(v, 4) for k, v in row.items() if k == "exact" or k.startswith(scored)})
     return rows

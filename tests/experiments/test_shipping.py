@@ -260,6 +260,10 @@ def test_edit_controls(tmp_path, thread):
         row["oracle_length_3"] and (row["exact_length_2"] or row["intervention"].endswith("gram")) for row in rows
     )
     assert {row["steps"] for row in rows} == {"0", "3"} and "seconds" not in rows[0]
+    # six units, four tokens, lengths 1 to 3: tokens' vectors and four numbers a unit; six layers of four tokens
+    numbers = {row["intervention"]: int(row["numbers"]) for row in rows if row["learns"] == "all"}
+    expected = {"onion": 4 * 6 + 4 * 6, "level onion": 4 * 6 + 3 * 6, "free scales": 4 * 6 + 4 * 3}
+    assert numbers == expected | {"measured": 6 * 4 * 6, "unigram": 6 * 6 + 6 * 4, "bigram": 6 * 6 + 6 * 3}
 
 
 def test_edit_protocols(tmp_path, thread):
