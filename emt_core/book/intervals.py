@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import beta, binom, binomtest, t
+from scipy.stats import beta, binom, binomtest, t, ttest_1samp, ttest_ind
 
 Interval = tuple[float, float, float]  #: value, lower end, upper end
 Numbers = Sequence[float | int] | np.ndarray  #: one number per trial or network
@@ -77,6 +77,22 @@ def median(values: Numbers) -> Interval:
     low, high = (ordered[outside - 1], ordered[n - outside]) if outside else (-math.inf, math.inf)
     middle = ordered[(n - 1) // 2], ordered[n // 2]
     return float(middle[0] if middle[0] == middle[1] else sum(middle) / 2), float(low), float(high)
+
+
+def equivalence(values: Numbers, other: Numbers | float, margin: float | int) -> float:
+    """P value for a mean that lies within ``margin`` of another or of a number: the larger one of two one-sided t tests
+    (Schuirmann 1987; Welch's where both have a spread). Below 0.05 the two are equivalent in that sense. A large value
+    does not say that they differ: too few values cannot show equivalence."""
+    values = _numbers(values, "values", np.isfinite, "finite numbers")
+    if not margin > 0:
+        raise ValueError(f"margin must be above 0, got {margin}")
+    if np.ndim(other) == 0:
+        tests = [(ttest_1samp, (values, other + sign * margin), {}) for sign in (-1, 1)]
+    else:
+        other = _numbers(other, "other", np.isfinite, "finite numbers")
+        tests = [(ttest_ind, (values, other + sign * margin), {"equal_var": False}) for sign in (-1, 1)]
+    sides = zip(tests, ("greater", "less"), strict=True)
+    return float(max(test(*of, alternative=side, **how).pvalue for (test, of, how), side in sides))
 
 
 def said(values: Numbers, digits: int = 2, interval: Callable[[np.ndarray], Interval] = mean_share) -> str:

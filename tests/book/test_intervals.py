@@ -143,3 +143,28 @@ def test_nothing_is_refused(function):
 def test_wrong_values_are_named(function, wrong, message):
     with pytest.raises(ValueError, match=message):
         function([0.5, wrong, 0.5])
+
+
+def test_equivalence_is_two_one_sided_tests():
+    """By hand: five values with mean 0.9 and standard error s; the nearer margin decides."""
+    values = np.array([0.88, 0.89, 0.9, 0.91, 0.92])
+    error = values.std(ddof=1) / 5**0.5
+    p = intervals.equivalence(values, 0.89, 0.03)
+    assert p == pytest.approx(stats.t.sf((0.92 - 0.9) / error, 4))
+    assert intervals.equivalence(values, 0.9, 0.03) < p < intervals.equivalence(values, 0.88, 0.03)
+    assert intervals.equivalence(values, 0.95, 0.03) > 0.5  # beyond the margin
+
+
+def test_equivalence_of_two_groups():
+    a, b = np.array([0.9, 0.92, 0.91, 0.89]), np.array([0.9, 0.91, 0.93, 0.9, 0.92])
+    assert intervals.equivalence(a, b, 0.05) == pytest.approx(intervals.equivalence(b, a, 0.05))
+    assert intervals.equivalence(a, b, 0.05) < 0.01 < intervals.equivalence(a, b, 0.005)
+    with pytest.raises(ValueError, match="margin must be above 0, got 0.0"):
+        intervals.equivalence(a, b, 0.0)
+
+
+def test_equivalence_errs_as_often_as_it_says():
+    """At the margin itself, where the two differ, five in a hundred pass."""
+    draw = np.random.default_rng(0).normal(1.0, 0.1, (4000, 5))
+    passed = np.mean([intervals.equivalence(x, 0.0, 1.0) < 0.05 for x in draw])
+    assert abs(passed - 0.05) < 4 * (0.05 * 0.95 / 4000) ** 0.5
