@@ -243,6 +243,19 @@ def test_the_folder_opens_on_the_introduction(browser, origin):
 
 
 @needs_browser
+@pytest.mark.parametrize(("words", "first"), [("overlap", False), ("circuit", False), ("variable_memories", True)])
+def test_search_shows_chapters_before_the_reference(browser, origin, words, first):
+    """But a name of the library is looked up there."""
+    with watched_page(browser, origin) as (page, _):
+        page.goto(f"{origin}/search.html?q={words}")
+        page.wait_for_selector("#search-results .search-summary:has-text('found')", timeout=20_000)
+        pages = [link.get_attribute("href") for link in page.locator("#search-results li > a").all()]
+        in_reference = ["/api/" in place for place in pages]
+        assert in_reference[0] == first and any(in_reference)
+        assert first or in_reference == sorted(in_reference)
+
+
+@needs_browser
 @pytest.mark.parametrize("words", ["privileged basis", "learning rate"])
 def test_search(browser, origin, words):
     """Search works without a server's help; it lists nothing twice, and quotes the text, not the toolbar."""

@@ -111,16 +111,23 @@ def gain(model: VectorNetwork, task: VariableBinding, generators: Generators, se
     return Gain(G, linear, own)
 
 
-def signs_read(
+def held(
     model: VectorNetwork, task: VariableBinding, settle: int, sequences: int, generators: Generators
-) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
-    """Share of the S·D signs in memory that a linear probe and one with a hidden layer of 128 units read from the state
-    ``settle`` steps into the output phase; trained on ``sequences``, tested on as many others."""
-    inputs, targets = task.sample(2 * sequences, settle + 1, generators, model.W_hh.dtype)
+) -> tuple[Float[Tensor, "M B N"], Float[Tensor, "M B SD"]]:
+    """States ``settle`` steps into the output phase (0: the inputs have just been read), and the S·D signs that are to
+    be in memory then."""
+    inputs, targets = task.sample(sequences, settle + 1, generators, model.W_hh.dtype)
     states, _ = model.rollout(inputs, settle)
     signs = edits.window(torch.cat([inputs, targets], dim=1), task.history, task.history + settle)
-    learn, test = slice(None, sequences), slice(sequences, None)
-    h, signs = states[:, -1].float(), signs.float()
-    parts = h[:, learn], signs[:, learn], h[:, test], signs[:, test]
+    return states[:, -1].float(), signs.float()
+
+
+def signs_read(
+    states: Float[Tensor, "M B N"], signs: Float[Tensor, "M B K"]
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
+    """Share of the signs that a linear probe and one with a hidden layer of 128 units read from states; trained on the
+    first half of them, tested on the second."""
+    half = states.shape[1] // 2
+    parts = states[:, :half], signs[:, :half], states[:, half:], signs[:, half:]
     linear, wide = (probes.sign_probe(*parts, width=width).mean(1) for width in (0, 128))
     return linear, wide

@@ -83,16 +83,16 @@ def equivalence(values: Numbers, other: Numbers | float, margin: float | int) ->
     """P value for a mean that lies within ``margin`` of another or of a number: the larger one of two one-sided t tests
     (Schuirmann 1987; Welch's where both have a spread). Below 0.05 the two are equivalent in that sense. A large value
     does not say that they differ: too few values cannot show equivalence."""
-    values = _numbers(values, "values", np.isfinite, "finite numbers")
+    x = _numbers(values, "values", np.isfinite, "finite numbers")
     if not margin > 0:
         raise ValueError(f"margin must be above 0, got {margin}")
+    y = _numbers(np.atleast_1d(np.asarray(other, dtype=float)), "other", np.isfinite, "finite numbers")
     if np.ndim(other) == 0:
-        tests = [(ttest_1samp, (values, other + sign * margin), {}) for sign in (-1, 1)]
+        above, below = ttest_1samp(x, y - margin, alternative="greater"), ttest_1samp(x, y + margin, alternative="less")
     else:
-        other = _numbers(other, "other", np.isfinite, "finite numbers")
-        tests = [(ttest_ind, (values, other + sign * margin), {"equal_var": False}) for sign in (-1, 1)]
-    sides = zip(tests, ("greater", "less"), strict=True)
-    return float(max(test(*of, alternative=side, **how).pvalue for (test, of, how), side in sides))
+        above = ttest_ind(x, y - margin, equal_var=False, alternative="greater")
+        below = ttest_ind(x, y + margin, equal_var=False, alternative="less")
+    return float(np.max([above.pvalue, below.pvalue]))
 
 
 def said(values: Numbers, digits: int = 2, interval: Callable[[np.ndarray], Interval] = mean_share) -> str:

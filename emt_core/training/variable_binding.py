@@ -227,8 +227,13 @@ def evaluate(
     horizon: int = 200,
     sequences: int = 640,
     seeds: Sequence[int] | None = None,
+    zero_is_plus: bool = False,
 ) -> Float[Tensor, "M"]:
     """Share of right signs over ``horizon`` output steps on fresh random sequences, per model.
+
+    An output of exactly zero has no sign and counts as wrong; with ``zero_is_plus`` it counts as +1, as in the
+    evaluation by the authors of arXiv:2310.02430 (``evaluate.py`` of emt_variable_binding). A network that writes
+    nothing but zeros is then right wherever +1 is wanted.
 
     With S·D bits there are 2^(S·D) sequences: at S = D = 8 a fresh one was certainly never trained on, at S = D = 4
     it may have been. ``seeds`` (default: the model's place) pick the sequences.
@@ -248,7 +253,11 @@ def evaluate(
         for t in range(task.history + horizon):
             h = network.step(h, inputs[:, t] if t < task.history else None)
             if t >= task.history:
-                right += ((network.read_out(h) * targets[:, t - task.history]) > 0).double().mean().item()
+                written, wanted = network.read_out(h), targets[:, t - task.history]
+                hit = written * wanted > 0
+                if zero_is_plus:
+                    hit |= (written == 0) & (wanted > 0)
+                right += hit.double().mean().item()
         accuracy.append(right / horizon)
     return torch.tensor(accuracy)
 

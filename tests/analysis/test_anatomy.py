@@ -56,8 +56,18 @@ def test_the_exact_circuit_is_whole():
     assert gain.linear[0] == pytest.approx(1) and gain.alone[0] == pytest.approx(1)
     assert gain.idempotence[0] < 1e-9
     for settle in (0, 5):
-        linear, wide = anatomy.signs_read(linear_rnn(COPY), COPY, settle, 200, draws())
+        linear, wide = anatomy.signs_read(*anatomy.held(linear_rnn(COPY), COPY, settle, 400, draws()))
         assert linear.tolist() == [1.0] and wide.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("settle", [0, 1, 4])
+def test_held_signs_are_those_that_come_out_next(settle):
+    """The exact circuit of repeat copy writes its S·D signs, oldest first, over the S steps that follow."""
+    states, signs = anatomy.held(linear_rnn(COPY), COPY, settle, 50, draws(seed=3))
+    _, targets = COPY.sample(50, settle + S, draws(seed=3), torch.float64)
+    following = targets[0, settle : settle + S]  # (S, B, D)
+    assert states.shape == (1, 50, 6)
+    assert torch.equal(signs[0], following.transpose(0, 1).flatten(1).float())
 
 
 def test_a_projection_is_recognised():

@@ -21,11 +21,15 @@ def test_partial_separates_scarce_networks():
     assert chance.get_ydata().tolist() == [0.5, 0.4]
 
 
-def test_probes_show_both_probes_at_both_times():
-    reads = {(u, later): ([0.6 + later / 10], [0.7]) for u in (8, 16) for later in (False, True)}
-    figure = figures.failures.probes(reads, [8, 16], [0.5, 0.6], 12)
-    assert [float(line.get_ydata()[0]) for line in figure.axes[1].lines[:2]] == [0.7, 0.7]
-    assert [ax.get_title() for ax in figure.axes] == ["inputs just read", "2S steps later"]
+def test_probes_show_both_probes_and_the_twins_of_networks():
+    reads = {8: ([0.6, 0.7], [0.8, 0.9]), 16: ([0.65], [0.75])}
+    twins = {8: ([0.5, 0.5], [0.55, 0.56]), 16: ([0.5], [0.57])}
+    figure = figures.failures.probes({"networks": reads, "built": reads}, {"networks": twins}, [8, 16])
+    drawn = [[list(line.get_ydata()) for line in ax.lines] for ax in figure.axes]
+    assert drawn[0][:3] == [[0.6, 0.7, 0.65], [0.8, 0.9, 0.75], [0.55, 0.56, 0.57]]  # then the line of guesses
+    assert drawn[1][:2] == drawn[0][:2] and len(drawn[1]) == len(drawn[0]) - 1
+    assert [ax.get_title() for ax in figure.axes] == ["networks", "built"]
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()][-1] == "the same, linear twin"
 
 
 def test_a_setting_that_never_found_it_says_so():

@@ -47,11 +47,11 @@ def test_magnitudes_are_sorted_and_logarithmic():
 def test_edits_stand_in_the_order_of_their_numbers():
     trained = {"onion": [0.8, 0.9], "unigram": [0.0], "measured": [0.95]}
     panels = {"a": {"trained": trained, "misled": {"onion": [0.1]}}, "b": {"trained": {"onion": [0.5]}}}
-    figure = figures.interventions.against_numbers(panels, {"measured": 60_000, "unigram": 2_500, "onion": 1_600})
+    few = {"measured": 60_000, "unigram": 2_500, "onion": 1_600}
+    figure = figures.interventions.against_numbers(panels, {"a": few, "b": {"onion": 2_000}})
     top, bottom = figure.axes
-    assert [label.get_text() for label in bottom.get_xticklabels()] == [
-        "onion\n1,600", "unigram\n2,500", "measured\n60,000"
-    ]  # fmt: skip
+    names = [[label.get_text() for label in ax.get_xticklabels()] for ax in (top, bottom)]
+    assert names == [["onion\n1,600", "unigram\n2,500", "measured\n60,000"], ["onion\n2,000"]]
     assert [ax.get_title() for ax in figure.axes] == ["a", "b"]
     dots = sorted((round(x), y) for line in top.lines for x, y in line.get_xydata())
     assert dots == [(0, 0.1), (0, 0.8), (0, 0.9), (1, 0.0), (2, 0.95)]

@@ -744,6 +744,24 @@ def test_evaluate_counts_right_signs():
         assert evaluate(model, task, horizon=50, sequences=20).item() == pytest.approx(share, abs=1e-6)
 
 
+def test_zeros_count_as_plus_where_that_is_asked_for():
+    """Output 1 is right, output 2 always zero: right wherever +1 is wanted. Of repeat copy over a multiple of S steps
+    that is the share of +1 among the inputs of the second entry, counted here by hand."""
+    exact = linear_rnn(TASK)
+    half = replace(exact, W_r=exact.W_r * torch.tensor([[1.0], [0.0]]).double())
+    inputs, _ = TASK.sample(40, 9, torch.Generator().manual_seed(LIMIT), torch.float64)
+    plus = (inputs[..., 1] > 0).double().mean().item()
+    assert 0 < plus < 1
+    got = [evaluate(half, TASK, horizon=9, sequences=40, zero_is_plus=z).item() for z in (False, True)]
+    assert got == pytest.approx([0.5, 0.5 + plus / 2], abs=1e-6)
+
+
+def test_networks_that_never_write_zero_are_judged_alike_either_way():
+    model = draw(generators(0, 1), 9)
+    one, other = (evaluate(model, TASK, horizon=12, sequences=31, zero_is_plus=z) for z in (False, True))
+    assert torch.equal(one, other)
+
+
 def test_evaluate_is_the_roll_out_on_the_sequences_of_its_seed():
     model = draw(generators(0, 1), 9)
     got = evaluate(model, TASK, horizon=12, sequences=31, seeds=[7, 5])

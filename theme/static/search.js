@@ -26,6 +26,9 @@
         [...names, page].forEach((name) => seen.add(name));
         return !again;
       });
-    return kept.reverse();
+    // Readers look for ideas first: the reference comes last, but for a name of it that was asked for.
+    const asked = query[0].trim().toLowerCase();
+    const reference = ([page, title]) => page.startsWith("book/api/") && title.toLowerCase().split(".").pop() !== asked;
+    return [...kept.filter((r) => !reference(r)), ...kept.filter(reference)].reverse();
   };
 })();

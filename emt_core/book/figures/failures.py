@@ -40,25 +40,28 @@ def partial(counts: Values, off_by: Values, scarce: Values, at_random: Mapping[i
     return figure
 
 
-def probes(reads: Mapping[tuple[int, bool], Sequence[Values]], sizes: Sequence[int], own: Values, rank: int) -> Figure:
-    """Signs read from the state by a linear and a non-linear probe, each (seeds,) at ``reads[size, later]``, beside the
-    mean accuracy of the network's ``own`` output (sizes,)."""
-    own = as_numpy(own, "own", len(sizes))
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True)
-    for ax, later in zip(axes, (False, True), strict=True):
-        for w, (marker, color, label) in enumerate(
-            (("o", BLUE, "linear probe"), ("^", VERMILLION, "non-linear probe"))
-        ):
-            for j, size in enumerate(sizes):
-                values = as_numpy(reads[size, later][w], "reads", None)
-                at = j + 0.1 * (2 * w - 1) + np.zeros(len(values))
-                ax.plot(at, values, marker, color=color, alpha=0.7, label=label if j == 0 else None)
-        ax.plot(range(len(sizes)), own, color=BLACK, label="own output")
-        ax.axvline(float(np.interp(rank, sizes, range(len(sizes)))), color=GRAY, linestyle=":")
+def probes(
+    panels: Mapping[str, Mapping[int, Sequence[Values]]],
+    twins: Mapping[str, Mapping[int, Sequence[Values]]],
+    sizes: Sequence[int],
+) -> Figure:
+    """Signs read by a linear and a non-linear probe, each (seeds,) at ``panels[title][size]``, and hollow beside them
+    what the non-linear one reads from the linear twins, where a panel has ``twins``."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(9.5, 3.4), sharey=True, squeeze=False)
+    for ax, (title, reads) in zip(axes[0], panels.items(), strict=True):
+        drawn = [(reads, 0, -0.2, "o", BLUE, BLUE, "linear probe")]
+        drawn += [(reads, 1, 0.0, "^", VERMILLION, VERMILLION, "non-linear probe")]
+        if title in twins:
+            drawn += [(twins[title], 1, 0.2, "^", "none", VERMILLION, "the same, linear twin")]
+        for source, which, shift, marker, face, edge, label in drawn:
+            values = [as_numpy(source[size][which], "reads", None) for size in sizes]
+            at = np.concatenate([np.full(len(v), j + shift) for j, v in enumerate(values)])
+            ax.plot(at, np.concatenate(values), marker, mfc=face, mec=edge, alpha=0.7, label=label)
+        ax.axhline(0.5, color=GRAY, linestyle=":")
         ax.set_xticks(range(len(sizes)), sizes)
-        ax.set(xlabel="units", title="2S steps later" if later else "inputs just read", ylim=(0.45, 1.02))
-    axes[0].set_ylabel("signs right")
-    axes[0].legend(fontsize=9)
+        ax.set(xlabel="units", title=title, ylim=(0.45, 1.02), xlim=(-0.5, len(sizes) - 0.5))
+    axes[0, 0].set_ylabel("signs right")
+    axes[0, 0].legend(fontsize=9)
     return figure
 
 

@@ -103,24 +103,25 @@ def magnitudes(gammas: Mapping[int, Values], sizes: Mapping[str, Values], every:
     return figure
 
 
-def against_numbers(panels: Mapping[str, Mapping[str, Mapping[str, Values]]], numbers: Mapping[str, int]) -> Figure:
+def against_numbers(
+    panels: Mapping[str, Mapping[str, Mapping[str, Values]]], numbers: Mapping[str, Mapping[str, int]]
+) -> Figure:
     """A panel for each ``panels[title]``: the exact match of edits, ``[condition][kind]`` (seeds,), kinds from left to
-    right by how many ``numbers`` they have. Conditions differ in marker and colour; those after the first are hollow.
-    Dots are moved sideways so that all are seen."""
-    kinds = sorted(numbers, key=lambda kind: numbers[kind])
-    figure, axes = plt.subplots(len(panels), 1, figsize=(8, 0.7 + 2.5 * len(panels)), sharex=True, squeeze=False)
+    right by how many ``numbers[title][kind]`` they have. Conditions differ in marker and colour; those after the first
+    are hollow. Dots are moved sideways so that all are seen."""
+    figure, axes = plt.subplots(len(panels), 1, figsize=(8, 0.7 + 2.7 * len(panels)), squeeze=False)
     for ax, (title, conditions) in zip(axes[:, 0], panels.items(), strict=True):
+        kinds = sorted(numbers[title], key=lambda kind: numbers[title][kind])
         for j, (condition, of) in enumerate(conditions.items()):
             aside = 0.2 * (j - (len(conditions) - 1) / 2)
             for k, kind in enumerate(kinds):
                 values = as_numpy(of.get(kind, ()), kind, None)
                 ax.plot(
                     k + aside + jitter(len(values), 0.06), values, MARKERS[j], color=LINES[j], markersize=6,
-                    markerfacecolor=LINES[j] if not j else "white", clip_on=False, label="_" if k or ax is not axes[0, 0] else condition,
+                    markerfacecolor=LINES[j] if not j else "white", clip_on=False,
+                    label="_" if k or ax is not axes[0, 0] else condition,
                 )  # fmt: skip
         ax.set(title=title, ylabel="exact match", ylim=(-0.04, 1.04), xlim=(-0.5, len(kinds) - 0.5))
-    names = [kind.replace(" ", "\n", 1) if len(kind) > 9 else kind for kind in kinds]
-    ticks = [f"{name}\n{numbers[kind]:,}" for name, kind in zip(names, kinds, strict=True)]
-    axes[-1, 0].set_xticks(range(len(kinds)), ticks, fontsize=10.5)
+        ax.set_xticks(range(len(kinds)), [f"{kind}\n{numbers[title][kind]:,}" for kind in kinds], fontsize=10.5)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=10.5)
     return figure
