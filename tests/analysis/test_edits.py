@@ -259,6 +259,21 @@ def test_a_transplant_into_another_tasks_basis_is_refused():
 # --- controls and measures --------------------------------------------------------------------------------------------
 
 
+def test_as_far_goes_the_way_of_the_one_as_far_as_the_other():
+    h, edited, other = random(2, 6, 9), random(2, 6, 9, seed=1), random(2, 6, 9, seed=2)
+    other[1, 2] = h[1, 2]
+    moved = edits.as_far(h, edited, other) - h
+    for m in range(2):
+        for b in range(6):
+            size, toward = (edited[m, b] - h[m, b]).norm(), other[m, b] - h[m, b]
+            if (m, b) == (1, 2):  # nowhere to go
+                assert not moved[m, b].any()
+            else:
+                torch.testing.assert_close(moved[m, b], toward / toward.norm() * size, rtol=0, atol=1e-14)
+    assert torch.equal(edits.as_far(h, h, other), h)
+    torch.testing.assert_close(edits.as_far(h, edited, edited), edited, rtol=0, atol=1e-14)
+
+
 def test_a_random_edit_goes_as_far_as_the_edit():
     h, edited = random(2, 6, 9), random(2, 6, 9, seed=1)
     edited[1, 2] = h[1, 2]

@@ -1,53 +1,20 @@
 """Trials of edits: on exact circuits every edit comes out, controls do not, and numbers agree with plain counts."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from loaded_circuits import COPY, MIXED, D, S, basis_of, circuits, late, loaded
 from oracles import decode, generators, simulate
 
 from emt_core.analysis import edits
-from emt_core.analysis.edits import trials
+from emt_core.analysis.edits import mismatched, trials
 from emt_core.analysis.edits.transplants import transplants
 from emt_core.analysis.memories import fitted_memories, variable_memories
 from emt_core.networks import Elman, VectorNetwork
-from emt_core.networks.exact import linear_rnn
 from emt_core.networks.vectors import elman
-from emt_core.tasks import VariableBinding
 from emt_core.theory import circuit
-
-S, D = 4, 3
-COPY = VariableBinding.repeat_copy(S, D)
-# output 0 copies 4 steps back, 1 and 2 each other's last value: six of the twelve entries lie on cycles
-MIXED = VariableBinding.from_operator(torch.eye(12, dtype=torch.float64)[[0, 11, 10]])
-
-
-def circuits(task, seeds) -> VectorNetwork:
-    """One exact linear circuit per seed, each in a random basis."""
-    size = task.history * task.dim
-    models = [linear_rnn(task, circuit.random_basis(size + 6, size, g)) for g in generators(*seeds)]
-    weights = {name: torch.cat([getattr(m, name) for m in models]) for name in ("W_uh", "W_hh", "W_r")}
-    return elman(**weights, activation="identity")
-
-
-def loaded(task, model, sequences=8, seed=0) -> trials.Running:
-    """The circuit with contents put into its state at once: reading is exact for no task but repeat copy."""
-    own = generators(*range(seed, seed + model.models))
-    held = torch.stack([torch.randn(sequences, S * D, generator=g).sign().double() for g in own])
-    return trials.Running(task, model, held @ torch.cat(blocks(task, model), dim=2).mT, held)
-
-
-def blocks(task, model) -> list[torch.Tensor]:
-    """The circuit's own memories: Ψ_{k−1} = W_hh Ψ_k − Ψ_S F_k, from Ψ_S = W_uh."""
-    found = [model.W_uh]
-    for k in range(task.history - 1, 0, -1):
-        F = task.operator[:, k * task.dim : (k + 1) * task.dim]
-        found.insert(0, model.W_hh @ found[0] - model.W_uh @ F)
-    return found
-
-
-def basis_of(task, model):
-    return variable_memories(model, task, 1.0, method="corrected", residuals=0)
 
 
 def tanh_networks(task, seeds, hidden=20) -> VectorNetwork:
@@ -177,20 +144,24 @@ def test_an_outcome_is_that_of_the_edit_written_by_hand():
 def test_edits_in_a_fitted_basis_come_out_once_only_copies_are_left():
     model = circuits(MIXED, [0, 1])
     run, other = loaded(MIXED, model, 30), loaded(MIXED, model, 30, seed=5)
-    late = []
-    for start in (run, other):  # as many steps as it takes until every slot copies one on a cycle
-        h, x = start.h, start.held.view(2, -1, S, D).transpose(1, 2)
-        sequence = torch.cat([x, MIXED.targets(x, S * D)], dim=1)
-        for _ in range(S * D):
-            h = model.step(h)
-        late.append(trials.Running(MIXED, model, h, edits.window(sequence, S, S + S * D)))
-    memories, _ = fitted_memories(late[1].h, late[1].held, MIXED)
-    fitted = trials.fitted_outcome(late[0], memories, *generators(0), 11)
+    settled, others = late(run), late(other)
+    memories, _ = fitted_memories(others.h, others.held, MIXED)
+    fitted = trials.fitted_outcome(settled, memories, *generators(0), 11)
     assert fitted.complete and bool(fitted.outcome.exact.all())
     torch.testing.assert_close(fitted.explained, torch.ones(2).double(), rtol=0, atol=1e-9)
     early, _ = fitted_memories(other.h, other.held, MIXED)
     at_once = trials.fitted_outcome(run, early, *generators(0), 11)
     assert not at_once.complete and bool((at_once.explained < 0.95).all())
+
+
+def test_as_long_an_edit_in_a_wrong_basis_is_judged_by_what_the_right_one_should_do():
+    run = loaded(COPY, circuits(COPY, [0, 1]), 20)
+    memories = basis_of(COPY, run.model)
+    moved = trials.fitted_outcome(run, memories, *generators(0), 9, wrong=mismatched.relabelled(memories)).outcome
+    assert not moved.exact.any() and bool((moved.followed == 0).all())
+    # twice as long a direction, but the move has the length of the right one
+    doubled = replace(memories, basis=2 * memories.basis, dual=memories.dual / 2)
+    assert bool(trials.fitted_outcome(run, memories, *generators(0), 9, wrong=doubled).outcome.exact.all())
 
 
 def test_copies_of_an_edited_entry_are_edited_too():
@@ -201,8 +172,58 @@ def test_copies_of_an_edited_entry_are_edited_too():
     changed, complete = trials.with_copies(x, new, kept)
     assert complete
     assert torch.equal(changed, x * torch.tensor([1.0, 1, -1, -1]))
+    assert trials.copies(x, kept).tolist() == [[1, 1, 0, 0], [0, 0, 1, -1]]
     x[0, 1, 1] = 1  # no copy any more
     assert not trials.with_copies(x, new, kept)[1]
+    assert trials.copies(x, kept).tolist() == [[1, 0, 0, 0], [0, 0, 1, -1]]
+
+
+def test_copies_are_found_from_few_sequences_of_many_networks_and_entries_on_cycles_are_their_own():
+    run = late(loaded(MIXED, circuits(MIXED, range(20)), sequences=3))  # fewer sequences than entries on cycles
+    kept = circuit.on_cycle(MIXED)
+    source = trials.copies(run.held, kept)
+    assert torch.equal(source[:, kept], torch.eye(6).double())
+    assert torch.equal(run.held[:, :, kept] @ source, run.held)
+    same = torch.ones(1, 4, 3)
+    assert trials.copies(same, torch.tensor([True, True, False])).tolist() == [[1, 0, 1], [0, 1, 0]]
+
+
+# --- what an edit imitates --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settle", [3, 9])
+def test_on_repeat_copy_an_edit_makes_the_state_of_the_sequence_that_it_imitates(settle):
+    model = circuits(COPY, [0, 1])
+    run = trials.running(COPY, model, settle, 5, generators(3, 4))
+    where, new = trials.changes(run, *generators(0))["one variable"]
+    turned = where & (new != run.held)
+    own = trials.counterfactual(run, turned, settle, generators(3, 4))
+    assert torch.equal(own.held, new)
+    edited = edits.flip(run.h, basis_of(COPY, model), turned)
+    # contents of order 1, condition numbers of some 10, a few steps: 1e-12 (see test_edits)
+    torch.testing.assert_close(own.h, edited, rtol=0, atol=1e-10)
+
+
+def test_what_an_edit_imitates_differs_in_the_entry_and_in_its_copies():
+    model, settle = tanh_networks(MIXED, [0, 1]), S * D
+    run = trials.running(MIXED, model, settle, 40, generators(3, 4))
+    where, new = trials.changes(run, *generators(0))["one entry"]
+    own = trials.counterfactual(run, where, settle, generators(3, 4))
+    expected, complete = trials.with_copies(run.held, new, circuit.on_cycle(MIXED))
+    assert complete and torch.equal(own.held, expected)
+    assert bool(((own.held != run.held).sum(2) >= 1).all())
+    inputs = MIXED.inputs(40, generators(3, 4))
+    for b in range(3):  # by hand: the one input of which this entry is a copy now
+        found = []
+        for u in range(S * D):
+            other = inputs[0, :, b].clone()
+            other[u // D, u % D] *= -1
+            held = (other.tolist() + simulate(decode(MIXED.triple, D), other.tolist(), settle))[-S:]
+            if [x for vector in held for x in vector] == own.held[0, b].tolist():
+                found.append(u)
+                state = trials.reading(MIXED, model[0], settle, other[None, :, None]).h
+                torch.testing.assert_close(state[0, 0], own.h[0, b], rtol=0, atol=1e-5)
+        assert len(found) == 1
 
 
 # --- sums and transplants ---------------------------------------------------------------------------------------------
@@ -254,6 +275,20 @@ def test_circuits_go_on_with_each_others_contents_and_not_with_raw_states(task):
         shares = transplants(run, memories, 9, rescale=rescale, after=S * D)
         assert shares.shape == (2, 3) and bool((shares == 1).all())
     assert float(transplants(run, None, 9).max()) < 0.5
+
+
+@pytest.mark.parametrize("task", [COPY, MIXED], ids=["copy", "mixed"])
+@pytest.mark.parametrize("rescale", [True, False])
+def test_under_wrong_labels_the_other_network_goes_on_with_what_these_labels_say(task, rescale):
+    run = late(loaded(task, circuits(task, [0, 1, 2]), 20))
+    other = late(loaded(task, run.model, 20, seed=5))
+    memories, _ = fitted_memories(other.h, other.held, task)
+    options = dict(rescale=rescale, into=mismatched.relabelled(memories))
+    said = mismatched.relabelled_window(run.held, memories.kept)
+    assert bool((transplants(replace(run, held=said), memories, 9, **options) == 1).all())
+    unchanged = (said == run.held).all(2).double().mean(1)  # labels that say the same by chance
+    torch.testing.assert_close(transplants(run, memories, S * D, **options), unchanged.expand(2, 3))
+    assert float(unchanged.max()) < 0.3
 
 
 def test_a_pair_stands_where_it_should():

@@ -159,7 +159,7 @@ def test_equivalence_of_two_groups():
     a, b = np.array([0.9, 0.92, 0.91, 0.89]), np.array([0.9, 0.91, 0.93, 0.9, 0.92])
     assert intervals.equivalence(a, b, 0.05) == pytest.approx(intervals.equivalence(b, a, 0.05))
     assert intervals.equivalence(a, b, 0.05) < 0.01 < intervals.equivalence(a, b, 0.005)
-    with pytest.raises(ValueError, match="margin must be above 0, got 0.0"):
+    with pytest.raises(ValueError, match=r"margin must be above 0, got 0\.0"):
         intervals.equivalence(a, b, 0.0)
 
 

@@ -5,6 +5,7 @@ from emt_core.analysis.edits import cases
 from emt_core.analysis.edits.basis import (
     Agreement,
     agreement,
+    as_far,
     continuation,
     erase,
     flip,
@@ -32,6 +33,6 @@ from emt_core.analysis.edits.learned import (
 
 __all__ = [
     "FREER", "KINDS", "RECIPE", "Agreement", "Case", "LearnedEdit", "LinearEdit", "OnionEdit", "ScaledEdit",
-    "agreement", "cases", "continuation", "controls", "edited", "erase", "exchange", "fit", "flip", "future",
+    "agreement", "as_far", "cases", "continuation", "controls", "edited", "erase", "exchange", "fit", "flip", "future",
     "magnitudes", "random_edit", "replace_token", "swap", "transplant", "window", "write",
 ]  # fmt: skip

@@ -90,6 +90,12 @@ def transplant(
     return ((scale * source.contents(h)) @ target.basis[:, :, : target.size].mT).to(h.dtype)
 
 
+def as_far(h: States, edited: States, other: States) -> States:
+    """``h`` moved towards ``other``, as far as ``edited`` is from it; not at all where ``other`` is ``h``."""
+    size, toward = (edited - h).norm(dim=-1, keepdim=True), other - h
+    return h + toward / toward.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(toward.dtype).tiny) * size
+
+
 def random_edit(
     h: States, edited: States, generator: torch.Generator, outside: VariableMemories | None = None
 ) -> States:

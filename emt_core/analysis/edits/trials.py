@@ -15,7 +15,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from emt_core.analysis.edits.basis import Agreement, States, agreement, continuation, flip, future, window, write
+from emt_core.analysis.edits.basis import (
+    Agreement,
+    States,
+    agreement,
+    as_far,
+    continuation,
+    flip,
+    future,
+    window,
+    write,
+)  # fmt: skip
 from emt_core.analysis.memories import VariableMemories
 from emt_core.networks import VectorNetwork
 from emt_core.support.checks import integer
@@ -62,10 +72,29 @@ def running(
 ) -> Running:
     """Networks that have read ``sequences`` random sequences each and written ``settle`` steps; network m draws its
     sequences from ``generators[m]``."""
-    inputs, targets = task.sample(sequences, settle + 1, generators, model.W_r.dtype)
+    return reading(task, model, settle, task.inputs(sequences, generators, model.W_r.dtype))
+
+
+def reading(task: VariableBinding, model: VectorNetwork, settle: int, inputs: Float[Tensor, "M S B D"]) -> Running:
+    """Networks that have read these ``inputs`` and written ``settle`` steps."""
     states, _ = model.rollout(inputs, settle)
-    sequence = torch.cat([inputs, targets], dim=1)
+    sequence = torch.cat([inputs, task.targets(inputs, settle + 1)], dim=1)
     return Running(task, model, states[:, -1], window(sequence, task.history, task.history + settle))
+
+
+def counterfactual(run: Running, where: Bool[Tensor, "M B SD"], settle: int, generators: Generators) -> Running:
+    """The same networks after sequences whose windows differ from those of ``run`` in the entries ``where``, and in
+    all that copy the same input: what an edit of these entries imitates.
+
+    ``run`` must be :func:`running` with the same ``settle`` and equal ``generators``, which draw its inputs again.
+    """
+    task, (_, batch, size) = run.task, run.held.shape
+    read = task.inputs(batch, generators, run.held.dtype)
+    units = torch.eye(size, dtype=read.dtype).view(1, size, task.history, task.dim).transpose(1, 2)
+    sequence = torch.cat([units, task.targets(units, settle + 1)], dim=1)
+    reached = window(sequence, task.history, task.history + settle)[0].abs()  # row: an input; column: where it is now
+    turned = (where.to(reached) @ reached.mT > 0).unflatten(2, (task.history, task.dim)).transpose(1, 2)
+    return reading(task, run.model, settle, torch.where(turned, -read, read))
 
 
 class Change(NamedTuple):
@@ -140,9 +169,17 @@ class Fitted:
     complete: bool
 
 
-def fitted_outcome(run: Running, memories: VariableMemories, generator: torch.Generator, horizon: int) -> Fitted:
+def fitted_outcome(
+    run: Running,
+    memories: VariableMemories,
+    generator: torch.Generator,
+    horizon: int,
+    *,
+    wrong: VariableMemories | None = None,
+) -> Fitted:
     """How changes of one entry come out in ``memories`` that :func:`emt_core.analysis.memories.fitted_memories` fitted
-    to other sequences; their contents are near ±1 and are turned.
+    to other sequences; their contents are near ±1 and are turned. With ``wrong`` the contents of that basis are turned
+    instead, by a move of the same length: a control, judged by what the edit should have done.
 
     From S·D output steps on, every slot of the window, also one off the cycles, holds plus or minus a value that lives
     on a cycle. The fit gives both slots one direction, so an edit changes both, and so does the prediction.
@@ -152,17 +189,30 @@ def fitted_outcome(run: Running, memories: VariableMemories, generator: torch.Ge
     explained = 1 - rest.square().sum((1, 2)) / run.h.square().sum((1, 2))
     where, new = changes(run, generator)["one entry"]
     new, complete = with_copies(run.held, new, kept)
-    return Fitted(run.judged(flip(run.h, memories, where), new, horizon), explained, complete)
+    edited = flip(run.h, memories, where)
+    if wrong is not None:
+        edited = as_far(run.h, edited, flip(run.h, wrong, where))
+    return Fitted(run.judged(edited, new, horizon), explained, complete)
 
 
 def with_copies(
     held: Float[Tensor, "M B SD"], new: Float[Tensor, "M B SD"], kept: Bool[Tensor, "SD"]
 ) -> tuple[Float[Tensor, "M B SD"], bool]:
     """The window ``new`` in which what copied a ``kept`` entry of ``held`` copies it still, and whether every entry of
-    ``held`` is such a copy. Which entry copies which is found from the sequences of the first network."""
-    source = torch.linalg.lstsq(held[0][:, kept].double(), held[0].double(), driver="gelsd").solution.round()
-    complete = bool((held[:, :, kept].double() @ source == held).all())
-    return (new[:, :, kept].double() @ source).to(new.dtype), complete
+    ``held`` is such a copy."""
+    source = copies(held, kept)
+    return new[:, :, kept] @ source.to(new), bool((source != 0).any(0).all())
+
+
+def copies(held: Float[Tensor, "M B SD"], kept: Bool[Tensor, "SD"]) -> Float[Tensor, "C SD"]:
+    """For each entry of the signs ``held`` which of the C ``kept`` ones it copies, +1, or has the opposite sign of, −1,
+    in all sequences of all networks. A column of zeros: of none."""
+    signs = held.flatten(0, 1).double()
+    together = signs[:, kept].mT @ signs  # sums of ±1: exact
+    source = torch.where(together.abs() == len(signs), together.sign(), 0.0)
+    source = source * ((source != 0).cumsum(0) == 1)  # two kept entries may agree by chance: the first
+    source[:, kept] = torch.eye(len(source), dtype=source.dtype)
+    return source
 
 
 # --- two sequences in one state ---------------------------------------------------------------------------------------
