@@ -23,19 +23,27 @@ Tokens = Int[Tensor, "L B"]  #: sequences of one length
 
 
 @torch.no_grad()
-def layers(model: TokenNetwork, length: int, generator: torch.Generator, sequences: int = 256) -> tuple[Layers, Mean]:
+def layers(
+    model: TokenNetwork, length: int, generator: torch.Generator, sequences: int = 256, *,
+    shuffle: torch.Generator | None = None,
+) -> tuple[Layers, Mean]:  # fmt: skip
     """The layers of all tokens at all positions of sequences of ``length``, and the mean state.
     Every token is put into the same ``sequences`` random sequences, so that a layer differs from its expectation only
-    as far as the effect of a token depends on the others."""
+    as far as the effect of a token depends on the others.
+
+    ``shuffle`` makes a null: it permutes, at each position, which of these states counts for which token. What layers
+    are left are what a mean of so few states gives where tokens do nothing."""
     length, batch = integer("length", length, 1), integer("sequences", sequences, 1)
-    tokens = torch.randint(model.vocabulary, (length, batch), generator=generator, device=generator.device)
-    means = []
+    V, found = model.vocabulary, []
+    tokens = torch.randint(V, (length, batch), generator=generator, device=generator.device)
     for p in range(length):
-        for v in range(model.vocabulary):
-            put = tokens.clone()
-            put[p] = v
-            means.append(model.encode(Sequences.of_one_length(put[None])).mean(1))
-    at = torch.stack(means, dim=1).unflatten(1, (length, model.vocabulary))
+        if shuffle is None:
+            found.append(torch.stack([states(model, _put(tokens, p, v)).mean(1) for v in range(V)], dim=1))
+            continue
+        every = torch.cat([states(model, _put(tokens, p, v)) for v in range(V)], dim=1)
+        order = torch.randperm(V * batch, generator=shuffle, device=shuffle.device).to(every.device)
+        found.append(every[:, order].unflatten(1, (V, batch)).mean(2))
+    at = torch.stack(found, dim=1)
     middle = at.mean(2, keepdim=True)
     return at - middle, middle[:, :, 0].mean(1)
 
@@ -177,6 +185,13 @@ def place(
 def states(model: TokenNetwork, tokens: Tokens) -> Float[Tensor, "M B n"]:
     """The last states of sequences of one length."""
     return model.encode(Sequences.of_one_length(tokens[None]))
+
+
+def _put(tokens: Tokens, position: int, token: int) -> Tokens:
+    """The same sequences with one token at one position."""
+    put = tokens.clone()
+    put[position] = token
+    return put
 
 
 def _left(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Tokens) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,36 @@ def test_layers_are_means_over_the_sequences_that_were_drawn() -> None:
     torch.testing.assert_close(mean, at.mean((1, 2)), rtol=1e-4, atol=1e-6)
 
 
+def test_shuffled_tokens_are_means_of_the_same_states_in_another_order() -> None:
+    model = gru(5, 3)
+    options = dict(sequences=6, shuffle=torch.Generator().manual_seed(1))
+    null, mean = layers.layers(model, 4, torch.Generator().manual_seed(7), **options)
+    found, plain = layers.layers(model, 4, torch.Generator().manual_seed(7), sequences=6)
+    drawn = torch.randint(3, (4, 6), generator=torch.Generator().manual_seed(7))
+    order = torch.Generator().manual_seed(1)
+    for p in range(4):
+        every = []
+        for v, b in itertools.product(range(3), range(6)):
+            put = drawn[:, b].clone()
+            put[p] = v
+            every.append(encode_one(model, tuple(put.tolist())))
+        at = torch.stack(every, dim=1)[:, torch.randperm(18, generator=order)].unflatten(1, (3, 6)).mean(2)
+        torch.testing.assert_close(null[:, p], at - at.mean(1, keepdim=True), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(mean, plain, rtol=1e-4, atol=1e-6)  # the same states, and so the same mean
+    assert not torch.allclose(null, found, atol=1e-3)
+
+
+def test_a_null_is_as_small_as_the_mean_of_so_many_states() -> None:
+    model = gru(8, 5, models=1)
+    draw = [torch.Generator().manual_seed(s) for s in range(2)]
+    null, mean = layers.layers(model, 3, draw[0], sequences=400, shuffle=draw[1])
+    h = layers.states(model, torch.randint(5, (3, 5000), generator=draw[0]))
+    wanted = float(h[0].var(0).sum() / 400 * 4 / 5) ** 0.5  # four of five means are free
+    # three positions of four free means of eight units: a tenth or so
+    torch.testing.assert_close(layers.sizes(null)[0], torch.full((3,), wanted), rtol=0.6, atol=0)
+    assert layers.additive_share(model, null, mean, torch.randint(5, (3, 2000), generator=draw[0])).abs() < 0.05
+
+
 def test_one_step_has_exact_layers() -> None:
     # with a single position the sum of the layers is the state itself
     model = gru(6, 4)
