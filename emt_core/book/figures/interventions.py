@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from emt_core.book.figures.labels import beside
 from emt_core.book.figures.style import BLACK, GRAY, LINES, MARKERS, Values, as_numpy, jitter
@@ -110,18 +111,18 @@ def against_numbers(
     right by how many ``numbers[title][kind]`` they have. Conditions differ in marker and colour; those after the first
     are hollow. Dots are moved sideways so that all are seen."""
     figure, axes = plt.subplots(len(panels), 1, figsize=(8, 0.7 + 2.7 * len(panels)), squeeze=False)
+    marks = {}
     for ax, (title, conditions) in zip(axes[:, 0], panels.items(), strict=True):
         kinds = sorted(numbers[title], key=lambda kind: numbers[title][kind])
         for j, (condition, of) in enumerate(conditions.items()):
+            look = dict(marker=MARKERS[j], color=LINES[j], markerfacecolor="white" if j else LINES[j], markersize=6)
+            marks[condition] = Line2D([], [], linestyle="", **look)
             aside = 0.2 * (j - (len(conditions) - 1) / 2)
-            for k, kind in enumerate(kinds):
-                values = as_numpy(of.get(kind, ()), kind, None)
-                ax.plot(
-                    k + aside + jitter(len(values), 0.06), values, MARKERS[j], color=LINES[j], markersize=6,
-                    markerfacecolor=LINES[j] if not j else "white", clip_on=False,
-                    label="_" if k or ax is not axes[0, 0] else condition,
-                )  # fmt: skip
+            for kind, values in of.items():
+                if len(values):  # an empty line would take part in the layout
+                    at = kinds.index(kind) + aside + jitter(len(values), 0.06)
+                    ax.plot(at, as_numpy(values, kind, None), linestyle="", clip_on=False, **look)
         ax.set(title=title, ylabel="exact match", ylim=(-0.04, 1.04), xlim=(-0.5, len(kinds) - 0.5))
         ax.set_xticks(range(len(kinds)), [f"{kind}\n{numbers[title][kind]:,}" for kind in kinds], fontsize=10.5)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=10.5)
+    figure.legend(marks.values(), marks, loc="outside upper center", ncols=2, frameon=False, fontsize=10.5)
     return figure
