@@ -138,13 +138,13 @@ class Claim:
 
     @property
     def turned_by(self) -> str:
-        """The smallest effect that would have turned the verdict: of hits and misses how many values would have had to
-        be otherwise, else by how much the statistic would have had to be lower or higher. Empty if nothing is decided
-        or nothing would turn it."""
+        """The smallest effect that would have turned the verdict: of a share of hits how many values would have had to be
+        otherwise, else by how much the statistic would have had to be lower or higher. Empty if nothing is decided or
+        nothing would turn it."""
         x, n = np.array(self.values), len(self.values)
         if self.verdict not in DECIDED or not np.isfinite(x).all():
             return ""
-        if n > 1 and ((x == 0) | (x == 1)).all():
+        if n > 1 and ((x == 0) | (x == 1)).all() and self.rule.statistic in ("mean", "median"):
             hits, judged = int(x.sum()), STATISTICS[self.rule.statistic]
             turning = [
                 k for k in range(n + 1) if self.rule.verdict(float(judged(1.0 * (np.arange(n) < k)))) != self.verdict
