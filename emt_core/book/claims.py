@@ -138,9 +138,9 @@ class Claim:
 
     @property
     def turned_by(self) -> str:
-        """The smallest effect that would have turned the verdict: of a share of hits how many values would have had to be
-        otherwise, else by how much the statistic would have had to be lower or higher. Empty if nothing is decided or
-        nothing would turn it."""
+        """The smallest effect that would have turned the verdict: of a share of hits how many values would have had to
+        be otherwise, else by how much the statistic would have had to be lower or higher. Empty if nothing is decided
+        or nothing would turn it."""
         x, n = np.array(self.values), len(self.values)
         if self.verdict not in DECIDED or not np.isfinite(x).all():
             return ""
