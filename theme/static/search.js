@@ -26,9 +26,10 @@
         [...names, page].forEach((name) => seen.add(name));
         return !again;
       });
-    // Readers look for ideas first: the reference comes last, but for a name of it that was asked for.
+    // Readers look for ideas first: the reference comes last, but for a name of it that no idea has.
     const asked = query[0].trim().toLowerCase();
-    const reference = ([page, title]) => page.startsWith("book/api/") && title.toLowerCase().split(".").pop() !== asked;
+    const named = (title) => asked.includes("_") && title.toLowerCase().split(".").pop() === asked;
+    const reference = ([page, title]) => page.startsWith("book/api/") && !named(title);
     return [...kept.filter((r) => !reference(r)), ...kept.filter(reference)].reverse();
   };
 })();
