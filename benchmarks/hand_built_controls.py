@@ -12,17 +12,14 @@ import argparse
 import csv
 import io
 import itertools
-import os
-import platform
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from emt_core.analysis import edits, probes
+from emt_core.experiments.provenance import made_by
 from emt_core.networks import hand_built
 from emt_core.tasks import TokenRepeat
 from emt_core.training.scores import by_length, by_position
@@ -58,12 +55,10 @@ def asked(units: list[int], seeds: int) -> Iterator[tuple[str, str, str, int, in
 
 def about() -> str:
     """The table's first lines."""
-    git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    versions = f"python {platform.python_version()}, torch {torch.__version__.split('+')[0]}, numpy {np.__version__}"
-    told = {"command": "python benchmarks/hand_built_controls.py", "commit": commit}
-    told |= {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "versions": versions}
-    told |= {"hardware": f"{platform.machine()} CPU, {os.cpu_count()} cores, one thread"}
+    made = made_by("cpu")
+    told = {"command": "python benchmarks/hand_built_controls.py", "date": datetime.now(UTC).strftime("%Y-%m-%d")}
+    told |= {"commit": made["commit"], "hardware": f"device {made['device']}, cpu {made['cpu']}"}
+    told |= {"versions": ", ".join(f"{name} {made[name]}" for name in ("python", "torch", "numpy"))}
     return "".join(f"# {key}: {value}\n" for key, value in told.items())
 
 

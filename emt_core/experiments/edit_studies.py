@@ -16,6 +16,44 @@ from emt_core.tasks.fixed_pool import FixedPool
 from emt_core.training import token_repeat
 from emt_core.training.until_flat import Recipe
 
+
+@dataclass(frozen=True)
+class _Stage:
+    """Some edits of some networks: what is asked for of these, the edits' kinds and recipe, the fields that their lines
+    have in common, and the networks' recipe."""
+
+    networks: Mapping[str, Any]
+    kinds: tuple[str, ...]
+    recipe: Recipe
+    same: Mapping[str, Any] = field(default_factory=dict)
+    of: Recipe = token_repeat.RECIPE
+
+
+@takes(drive)
+def _in_turn(
+    out: str | Path,
+    stages: Iterable[_Stage],
+    *,
+    hidden: Iterable[int] = (48, 64),
+    variants: Iterable[str] = VARIANTS[:1],
+    seeds: Iterable[int] = range(3),
+    task: TokenRepeat = TokenRepeat(),  # noqa: B008
+    **options,
+) -> Swept:
+    """Networks into ``out/gru`` and their edits into ``out``, until a stage is not finished. A stage says what is
+    otherwise of its networks."""
+    grus, networks = Path(out) / "gru", {"hidden": hidden, "variants": variants, "seeds": seeds, "task": task}
+    for stage in stages:
+        asked = {**networks, **stage.networks}
+        swept = onion_gru(grus, recipe=stage.of, **asked, **options)
+        if not swept.missing:
+            more = {"gru_recipe": stage.of, "same": stage.same}
+            swept = studies(Edit, stage.kinds, stage.recipe, out, grus, **more, **asked, **options)
+        if swept.missing:
+            break
+    return swept
+
+
 # distinct, units, seeds, and the recipes of the GRU and of the edit
 FIXED = (
     (False, (64,), 3, token_repeat.RECIPE, edits.RECIPE),
@@ -33,7 +71,7 @@ def fixed_sequences(out: str | Path, **options) -> Swept:
         )
         for distinct, hidden, seeds, gru, recipe in FIXED
     ]
-    return _in_turn(out, stages, {"variants": VARIANTS[:1]}, options)
+    return _in_turn(out, stages, **options)
 
 
 # the weights of the networks that learned, the edits of them, and whether these are told wrong positions
@@ -45,26 +83,18 @@ CONTROLS = (
 )
 
 
-@takes(drive)
+@takes(_in_turn)
 def edit_controls(
-    out: str | Path,
-    *,
-    hidden: Iterable[int] = (48, 64),
-    variants: Iterable[str] = VARIANTS[:1],
-    seeds: Iterable[int] = range(3),
-    task: TokenRepeat = TokenRepeat(),  # noqa: B008
-    recipe: Recipe = edits.RECIPE,
-    gru_recipe: Recipe = token_repeat.RECIPE,
-    **options,
+    out: str | Path, *, recipe: Recipe = edits.RECIPE, gru_recipe: Recipe = token_repeat.RECIPE, **options
 ) -> Swept:
     """What the success of an edit says: the paper's edits and freer ones on trained networks; with positions told
     wrong; and on random networks of which the read-out alone was trained, or nothing (compare arXiv:2507.08802). The
-    networks are in the folder ``out/gru``. ``options``: those of :func:`emt_core.experiments.table.drive`."""
-    networks = {"hidden": hidden, "variants": variants, "seeds": seeds, "task": task}
+    networks are in the folder ``out/gru``. ``options``: which networks, and those of
+    :func:`emt_core.experiments.table.drive`."""
     stages = [
         _Stage({"learns": learns}, kinds, recipe, {"misled": misled}, gru_recipe) for learns, kinds, misled in CONTROLS
     ]
-    return _in_turn(out, stages, networks, options)
+    return _in_turn(out, stages, **options)
 
 
 # edits, and what is done otherwise with them: as in the authors' code, or with that patience
@@ -77,51 +107,20 @@ PROTOCOLS = (
 )
 
 
-@takes(drive)
+@takes(_in_turn)
 def edit_protocols(
     out: str | Path,
     *,
     hidden: Iterable[int] = (48,),
-    variants: Iterable[str] = VARIANTS[:1],
-    seeds: Iterable[int] = range(3),
-    task: TokenRepeat = TokenRepeat(),  # noqa: B008
     recipe: Recipe = edits.RECIPE,
     gru_recipe: Recipe = token_repeat.RECIPE,
     **options,
 ) -> Swept:
     """What the differences between this recipe for edits and that of the paper's public code do, one at a time: how
     cases are drawn, the pressure on linear edits, and that a run stops when it no longer improves. The networks are in
-    the folder ``out/gru``. ``options``: those of :func:`emt_core.experiments.table.drive`."""
-    networks = {"hidden": hidden, "variants": variants, "seeds": seeds, "task": task}
+    the folder ``out/gru``. ``options``: which networks, and those of :func:`emt_core.experiments.table.drive`."""
     stages = [
         _Stage({}, kinds, recipe if patience is None else replace(recipe, patience=patience), same, gru_recipe)
         for kinds, same, patience in PROTOCOLS
     ]
-    return _in_turn(out, stages, networks, options)
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """Some edits of some networks: what is asked for of these, the edits' kinds and recipe, the fields that their lines
-    have in common, and the networks' recipe."""
-
-    networks: Mapping[str, Any]
-    kinds: tuple[str, ...]
-    recipe: Recipe
-    same: Mapping[str, Any] = field(default_factory=dict)
-    of: Recipe = token_repeat.RECIPE
-
-
-def _in_turn(out: str | Path, stages: Iterable[_Stage], networks: Mapping[str, Any], options: dict) -> Swept:
-    """Networks into ``out/gru`` and their edits into ``out``, until a stage is not finished."""
-    grus = Path(out) / "gru"
-    for stage in stages:
-        asked = {**networks, **stage.networks}
-        swept = onion_gru(grus, recipe=stage.of, **asked, **options)
-        if not swept.missing:
-            swept = studies(
-                Edit, stage.kinds, stage.recipe, out, grus, gru_recipe=stage.of, same=stage.same, **asked, **options
-            )
-        if swept.missing:
-            break
-    return swept
+    return _in_turn(out, stages, hidden=hidden, **options)
