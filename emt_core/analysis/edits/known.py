@@ -16,7 +16,7 @@ from emt_core.networks import TokenNetwork
 from emt_core.networks.hand_built import Storing
 
 
-def known_linear(model: TokenNetwork, kind: str) -> LinearEdit:
+def linear(model: TokenNetwork, kind: str) -> LinearEdit:
     """The unigram or bigram edit of networks that store in subspaces: rotated coordinates of which each position has
     its own, and its variable too; a bigram edit's variable k has those of position k, its last one those of L − 1, too.
 
@@ -41,7 +41,7 @@ def known_linear(model: TokenNetwork, kind: str) -> LinearEdit:
     return LinearEdit(kind, rotation, belongs, variables)
 
 
-def known_onion(model: TokenNetwork) -> OnionEdit:
+def onion(model: TokenNetwork) -> OnionEdit:
     """The onion edit of networks whose layers are powers of one factor a unit, ℓ_p(v) = γ^p ⊙ e(v).
 
     Raises:

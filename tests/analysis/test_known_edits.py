@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from emt_core.analysis import controls, edits, probes
-from emt_core.analysis.edits import cases
+from emt_core.analysis import edits, probes
+from emt_core.analysis.edits import cases, known
 from emt_core.networks import GRU, TokenNetwork, hand_built
 from emt_core.support.random_streams import streams
 from emt_core.tasks import TokenRepeat
@@ -21,7 +21,7 @@ def case_of(kind, seed=0):
 
 def edit_of(kind, units=16, **options):
     model = (hand_built.onion if kind == "onion" else hand_built.subspaces)(units, V, L, **options)
-    return model, controls.known_onion(model) if kind == "onion" else controls.known_linear(model, kind)
+    return model, known.onion(model) if kind == "onion" else known.linear(model, kind)
 
 
 @pytest.mark.parametrize("kind", edits.KINDS)
@@ -62,10 +62,10 @@ def test_a_linear_probe_learns_subspaces_and_no_onion():
 def test_other_codes_are_refused():
     onion, apart = hand_built.onion(16, V, L), hand_built.subspaces(16, V, L)
     with pytest.raises(ValueError, match=r"^model must store positions in orthogonal subspaces"):
-        controls.known_linear(onion, "unigram")
+        known.linear(onion, "unigram")
     with pytest.raises(ValueError, match=r"^model must store layers that are powers of one factor a unit"):
-        controls.known_onion(apart)
+        known.onion(apart)
     with pytest.raises(ValueError, match=r"^kind must be one of \('unigram', 'bigram'\), got 'onion'"):
-        controls.known_linear(apart, "onion")
+        known.linear(apart, "onion")
     with pytest.raises(ValueError, match=r"^model must have the cell 'storing', got GRU$"):
-        controls.known_onion(TokenNetwork.init(GRU, V, 4, streams([0], "x")))
+        known.onion(TokenNetwork.init(GRU, V, 4, streams([0], "x")))
