@@ -96,6 +96,7 @@ OPTIONS: dict[str, tuple[Callable | None, str]] = {
     "threshold": (numbers(float, 0), "of the curriculum"),
     "variants": (None, "how they write"),
     "kinds": (None, "what is learned"),
+    "conditions": (None, "under which networks are trained"),
     "learns": (one_of(LEARNS), "which weights of the networks are trained"),
     "seeds": (SEEDS, "20: 0 … 19; 3:8: 3 … 7; or 3,5,7"),
     "cell": (one_of(CELLS), "of the networks"),

@@ -52,6 +52,7 @@ class Model(Line):
     test_horizon: int = 200
     start: str = "uniform"
     look: int = 0
+    noise: float | int = 0.0
 
     def __post_init__(self) -> None:
         task = self.task  # checks its numbers
@@ -60,7 +61,7 @@ class Model(Line):
         for name, least in {"hidden": 1, "steps": 1, "batch": 1, "every": 1, "test_horizon": 1, "look": 0}.items():
             plain[name] = checks.integer(name, getattr(self, name), least)
         plain["horizons"] = tuple(checks.integer("horizons", h, 1) for h in self.horizons)
-        for name in ("l2", "threshold", "lr"):
+        for name in ("l2", "threshold", "lr", "noise"):
             plain[name] = checks.number(name, getattr(self, name), positive=name == "lr")
         plain["clip"] = float(self.clip)
         if not plain["clip"] > 0:
@@ -134,7 +135,7 @@ def train(
 ) -> list[dict] | None:
     """Train models that differ in seed, l2, threshold and lr alone; what is measured of each, None if stopped."""
     first, seeds = models[0], [m.seed for m in models]
-    shared = ("cell", "hidden", "steps", "batch", "clip", "horizons", "every", "test_horizon")
+    shared = ("cell", "hidden", "steps", "batch", "clip", "noise", "horizons", "every", "test_horizon")
     settings: dict[str, Any] = {name: getattr(first, name) for name in shared}
     settings |= {name: [getattr(m, name) for m in models] for name in ("lr", "l2", "threshold")}
     run = variable_binding.fit(

@@ -55,11 +55,16 @@ class VectorNetwork(Network):
         return self.cell.visible(h) @ (self.W_r.mT if h.ndim == 3 else self.W_r.mT[:, None])
 
     def rollout(
-        self, inputs: Float[Tensor, "M S B D"], horizon: int = 0, h: Float[Tensor, "M B n"] | None = None
+        self,
+        inputs: Float[Tensor, "M S B D"],
+        horizon: int = 0,
+        h: Float[Tensor, "M B n"] | None = None,
+        noise: Float[Tensor, "M L B n"] | None = None,
     ) -> tuple[Float[Tensor, "M L B n"], Float[Tensor, "M L B D"]]:
         """States and outputs at all L = S + horizon steps: S that read ``inputs``, then ``horizon`` without input.
 
-        Starts from ``h`` (zero if not given). Index S of the results is the first step of the output phase.
+        Starts from ``h`` (zero if not given). Index S of the results is the first step of the output phase. ``noise``
+        is added to the state after each step.
         """
         models, reading, batch, dim = inputs.shape
         if (models, dim) != (self.models, self.dim):
@@ -67,10 +72,12 @@ class VectorNetwork(Network):
         if horizon < 0 or reading + horizon < 1:
             raise ValueError(f"horizon must be at least 0, and 1 without inputs; got {horizon} with {reading} inputs")
         h = self.cell.zero_state(batch).to(inputs) if h is None else h
-        check_shapes("", h=(h, (models, batch, self.state_size)))
+        size = (models, batch, self.state_size)
+        check_shapes("", h=(h, size), noise=(noise, (models, reading + horizon, *size[1:])))
         states = []
         for t in range(reading + horizon):
             h = self.step(h, inputs[:, t] if t < reading else None)
+            h = h if noise is None else h + noise[:, t]
             states.append(h)
         trajectory = torch.stack(states, dim=1)
         return trajectory, self.read_out(trajectory)
@@ -82,12 +89,13 @@ def elman(W_uh: WayIn, W_hh: Recurrent, W_r: WayOut, activation: str = "tanh") -
 
 
 def loss_and_grad(
-    network: VectorNetwork, inputs: Inputs, targets: Targets
+    network: VectorNetwork, inputs: Inputs, targets: Targets, noise: Float[Tensor, "M L B n"] | None = None
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], dict[str, Tensor]]:
     """What networks of any cell are trained with where there is no kernel: per model, mean squared error over the
-    output phase, share of right signs, and the gradient of the former by autograd, one tensor per weight."""
+    output phase, share of right signs, and the gradient of the former by autograd, one tensor per weight. ``noise`` is
+    that of :meth:`VectorNetwork.rollout`."""
     weights = {name: w.detach().requires_grad_() for name, w in network.weights.items()}
-    _, outputs = network.with_weights(weights).rollout(inputs, targets.shape[1])
+    _, outputs = network.with_weights(weights).rollout(inputs, targets.shape[1], noise=noise)
     written = outputs[:, inputs.shape[1] :]
     loss = (written - targets).square().mean(dim=(1, 2, 3))
     gradients = torch.autograd.grad(loss.sum(), list(weights.values()))

@@ -23,7 +23,7 @@ from emt_core.networks.elman import Elman
 from emt_core.networks.kernels import adam
 from emt_core.networks.kernels.elman import fastest
 from emt_core.networks.vectors import loss_and_grad
-from emt_core.support.checks import device_of, integer, per_model
+from emt_core.support.checks import device_of, integer, number, per_model
 from emt_core.support.files import digest
 from emt_core.support.random_streams import seeds_of, stream, streams
 from emt_core.support.running import one_thread_per_product
@@ -84,7 +84,8 @@ class _Models(Group):
         self.level = [0] * len(places)  # index into the curriculum's horizons
         self.snapshots: dict[int, Tensor] = {}
         self.keep_snapshot()
-        self.loss_and_grad, self.clip_and_adam, self.workspace = _way(self.like, device)
+        self.noise = config["noise"]
+        self.loss_and_grad, self.clip_and_adam, self.workspace = _way(self.like, device, self.noise > 0)
         self.lr, self.l2 = (self.weights.new_tensor([[config[name][m]] for m in places]) for name in ("lr", "l2"))
 
     def model(self, rows: Tensor) -> VectorNetwork:
@@ -117,9 +118,13 @@ class _Models(Group):
         everyone = len(members) == self.models
         pick = slice(None) if everyone else torch.tensor(members, device=self.weights.device)
         weights, moment1, moment2 = self.weights[pick], self.moment1[pick], self.moment2[pick]
-        inputs, targets = self.task.sample(self.config["batch"], horizon, [self.generators[i] for i in members])
-        network = self.model(weights)
-        loss, accuracy, grads = self.loss_and_grad(network, inputs, targets)
+        drawing, batch = [self.generators[i] for i in members], self.config["batch"]
+        inputs, targets = self.task.sample(batch, horizon, drawing)
+        network, more = self.model(weights), ()
+        if self.noise:
+            shape = (inputs.shape[1] + horizon, batch, network.state_size)
+            more = (self.noise * torch.stack([torch.randn(shape, generator=g, device=g.device) for g in drawing]),)
+        loss, accuracy, grads = self.loss_and_grad(network, inputs, targets, *more)
         grad = flat({name: grads[name] for name in network.weights})
         updated = self.clip_and_adam(
             weights, moment1, moment2, grad, loss, self.lr[pick], self.l2[pick], self.config["clip"], self.step + 1
@@ -149,12 +154,12 @@ class _Models(Group):
             del rows[math.ceil(self.step / self.config["every"]) :]  # which older versions filled up to the last step
 
 
-def _way(network: VectorNetwork, device: str) -> tuple[Callable, Callable, Any]:
+def _way(network: VectorNetwork, device: str, noisy: bool) -> tuple[Callable, Callable, Any]:
     """How such networks get their gradients and are updated: by the kernel of tanh Elman networks, if there is one that
-    fits, which keeps one workspace a group, or by autograd."""
+    fits, which keeps one workspace a group and knows no noise, or by autograd."""
     cell = network.cell
     tanh = isinstance(cell, Elman) and cell.activation == "tanh" and cell.b is None
-    kernel = fastest(device, network.hidden, network.dim) if tanh else None
+    kernel = fastest(device, network.hidden, network.dim) if tanh and not noisy else None
     if kernel is None:
         return loss_and_grad, adam.clip_and_adam, None
     workspace = kernel.Workspace()
@@ -180,6 +185,7 @@ def fit(
     threshold: SupportsFloat | Iterable[SupportsFloat] = 0.96,
     batch: int = 64,
     clip: SupportsFloat = 1.0,
+    noise: SupportsFloat = 0.0,
     every: int = 50,
     snapshots: Iterable[int] = (),
     test_horizon: int = 200,
@@ -196,6 +202,8 @@ def fit(
             as ``weight_decay`` of ``torch.optim.Adam`` does. ``threshold`` is the batch accuracy above which the
             horizon goes up.
         horizons: the curriculum, in output steps, from first to last.
+        noise: standard deviation of the normal noise that is added to every number of the state after each step, while
+            training only.
         every: the history holds every ``every``-th step.
         snapshots: steps at which the weights are kept (0 is the start, ``steps`` the end).
         start: weights to start from, one model per seed, instead of those that the seeds draw; the data stay the same.
@@ -213,6 +221,8 @@ def fit(
     groups = [_Models(p, task, config, device, start) for p in places]
     identity = {"triple": task.triple, "history": task.history, "dim": task.dim}
     identity |= {name: value for name, value in config.items() if name != "steps"}
+    if not config["noise"]:
+        del identity["noise"]  # as in the checkpoints that are older than it
     identity |= {} if start is None else {"start": [digest(group.weights) for group in groups]}
     running |= {"identity": identity, "alone": alone, "name": f"training {models} models"}
     with one_thread_per_product(alone):
@@ -281,6 +291,7 @@ def _checked(a: dict) -> dict:
     config |= {name: integer(name, a[name], int(name != "steps")) for name in ("hidden", "steps", "batch", "every")}
     if not config["clip"] > 0:
         raise ValueError(f"clip must be positive, got {a['clip']}")
+    config["noise"] = number("noise", a["noise"], False)
     for name in ("lr", "l2", "threshold"):
         config[name] = per_model(name, a[name], len(config["seeds"]), positive=name == "lr")
     config["horizons"] = [integer("horizons", h, 1) for h in a["horizons"]]

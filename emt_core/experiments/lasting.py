@@ -1,0 +1,104 @@
+"""How long memories last: networks under conditions that tell apart what might make them digital, and what is measured
+of each once it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emt_core.analysis import horizons, spectrum, stability
+from emt_core.analysis.regeneration import regeneration
+from emt_core.experiments import jobs, variable_binding
+from emt_core.experiments.provenance import number
+from emt_core.experiments.table import Swept, drive, takes, weights_file
+from emt_core.experiments.variable_binding import THRESHOLD, Model
+from emt_core.networks import VectorNetwork, load
+from emt_core.support.random_streams import stream
+from emt_core.tasks import VariableBinding
+from emt_core.theory import circuit
+
+STEPS = (50, 200, 1000, 4000, 10_000)  # output steps whose accuracy is a column, each the mean of the last WINDOW
+WINDOW = 24
+SETTLED, KICK, LATER = 40, 0.2, 400  # output steps, then a kick of so much of the state's norm, and its remains later
+SEQUENCES = 128
+
+SHAPES = ((16, 1), (8, 2), (4, 4), (2, 8), (8, 1), (4, 2), (2, 4), (4, 1), (2, 2))  # S and D of repeat copies
+#: S and D of random tasks: the first eight were trained before the book stated its rule, the others after it
+DRAWN = ((4, 4),) * 8 + ((4, 4), (4, 4), (3, 5), (5, 3), (6, 2), (2, 6), (8, 2), (3, 3))
+QUICK: dict[str, Any] = {"horizons": (10, 20, 40), "steps": 2000}  # what has no kernel trains for less
+#: what is otherwise than in repeat copy with S = D = 4 and 64 units
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "24 units": {"hidden": 24},
+    "128 units": {"hidden": 128},
+    "horizon 400": {"horizons": (10, 20, 40, 100, 200, 400)},
+    "12,000 steps": {"steps": 12_000},
+    "penalty 1e-4": {"l2": 1e-4},
+    "rate 3e-3": {"lr": 3e-3},
+    "horizon 40": QUICK,
+    **{f"noise {sigma:g}": QUICK | {"noise": sigma} for sigma in (0.003, 0.01, 0.03, 0.1)},
+    **{cell: QUICK | {"cell": cell, "lr": 3e-3, "steps": 3000} for cell in ("gru", "lstm")},
+}
+#: all conditions by name: the fields of a :class:`Model` that they set, and the task
+CONDITIONS: dict[str, dict[str, Any]] = {
+    **{f"repeat copy {S} x {D}": {"task": VariableBinding.repeat_copy(S, D)} for S, D in SHAPES},
+    **{f"random {i}": {"task": VariableBinding.random(S, D, stream(i, "drawn"))} for i, (S, D) in enumerate(DRAWN)},
+    **OTHERWISE,
+}
+USUAL: dict[str, Any] = {
+    "task": VariableBinding.repeat_copy(4, 4), "hidden": 64, "steps": 4000, "horizons": (10, 20, 40, 60, 100)
+}  # fmt: skip
+
+
+def network(condition: str, seed: int) -> Model:
+    """A network that is trained under one of the :data:`CONDITIONS`."""
+    return Model.of(**USUAL | {"l2": 0.0} | CONDITIONS[condition], threshold=THRESHOLD, seed=seed)
+
+
+def measure(model: VectorNetwork, task: VariableBinding, seed: int) -> dict[str, float | None]:
+    """What becomes of the memories of one network (M = 1): accuracies at :data:`STEPS`, the median ``kept`` of a kick,
+    the state's root mean square ``size``, and of Elman networks the least, mean and largest modulus of the leading
+    eigenvalues, as many as Φ has on the unit circle, with the ``gain`` and the ``ownership`` of the cycle that restores
+    least and of the one that owns least."""
+    steps = sorted({t for last in STEPS for t in range(last - WINDOW + 1, last + 1)})
+    right = horizons.accuracy_at(model, task, steps, SEQUENCES, [stream(seed, "lasting")])[0]
+    at = torch.tensor(steps)
+    found = {f"accuracy_{last}": number(right[(at > last - WINDOW) & (at <= last)].mean()) for last in STEPS}
+    with torch.no_grad():
+        h = model.rollout(task.inputs(SEQUENCES, [stream(seed, "lasting")]), SETTLED)[0][:, -1]
+    kicked = stability.kick(h, KICK, [stream(seed, "kick")])
+    found["kept"] = number(stability.distance(model, h, kicked, [LATER]).median())
+    found["size"] = number(h.square().mean().sqrt())
+    names = ("modulus_least", "modulus_mean", "modulus_most", "gain", "ownership")
+    if "W_uh" not in model.weights:
+        return found | dict.fromkeys(names)
+    moduli = spectrum.eigenvalues(model.W_hh[0]).abs().sort(descending=True).values[: circuit.effective_rank(task)]
+    restored = regeneration(model, task, [stream(seed, "regeneration")])
+    values = moduli.min(), moduli.mean(), moduli.max(), restored.weakest[0], restored.best.min()
+    return found | {name: number(value) for name, value in zip(names, values, strict=True)}
+
+
+def train(place: jobs.Place, models: tuple[Model, ...], device: str, checkpoint_every: int) -> list[dict] | None:
+    """Networks and their rows, with :func:`measure`'s columns; None if stopped."""
+    rows = variable_binding.train(place, models, device, checkpoint_every, True)
+    if rows is None:
+        return None
+    loaded = [load(place.folder / weights_file(model.key))[0] for model in models]
+    return [row | measure(own, model.task, model.seed) for row, own, model in zip(rows, loaded, models, strict=True)]
+
+
+@takes(drive)
+def lasting(
+    out: str | Path,
+    *,
+    conditions: Iterable[str] = tuple(CONDITIONS),
+    seeds: Iterable[int] = range(4),
+    checkpoint_every: int = 500,
+    **options,
+) -> Swept:
+    """Do memories correct errors? Networks under many conditions, their accuracy to 10,000 output steps, what a kick
+    leaves, and where their circuits restore. ``options`` are those of :func:`emt_core.experiments.table.drive`."""
+    models = [network(condition, seed) for condition in conditions for seed in seeds]
+    return drive(Model, models, out, train, (checkpoint_every,), True, **options)
