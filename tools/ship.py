@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from emt_core.experiments import lifetimes
 from emt_core.experiments.__main__ import COMMANDS
 from emt_core.experiments.provenance import as_csv, made_by
 from emt_core.experiments.table import Line, Table, weights_file
@@ -27,6 +28,7 @@ from emt_core.networks import load, save
 from emt_core.support.files import read_safetensors, replacing, write_safetensors, write_text
 from emt_core.tasks import PAPER_TRIPLES
 from emt_core.tasks.fixed_pool import pool
+from emt_core.theory import circuit
 
 LARGEST = 1 << 20  # bytes, at most, of a file in the book
 CELL = (3, 128, 0.001, 0.98)  # of the paper's table, whose networks are shipped
@@ -165,6 +167,31 @@ def _emergence(shipment: _Shipment, experiment: str) -> None:
     shipment.write("emergence", rows)
 
 
+#: conditions whose networks are shipped, by the name of their file
+LASTING = {"copy": "repeat copy 4 x 4", "noise": "noise 0.03", "random": "random 1", "gru": "gru", "lstm": "lstm"}
+
+
+def _lasting(shipment: _Shipment, experiment: str) -> None:
+    names = ("cell", "history", "dim", "hidden", "l2", "lr", "noise", "horizons", "steps", "seed", "status", "accuracy")
+    rows, every = [], sorted({model.seed for model in shipment.table.rows})
+    for condition in lifetimes.CONDITIONS:
+        for model in (lifetimes.network(condition, seed) for seed in every):
+            if model not in shipment.table.rows:
+                continue
+            row, task = shipment.row(model), model.task
+            found = {"condition": condition, "triple": " ".join(map(str, model.triple))}
+            found |= {name: row[name] for name in names} | {"rank": circuit.effective_rank(task)}
+            found |= {"cycles": len(circuit.cycles(task)), "floor": circuit.linear_floor(task, lifetimes.FLOOR)}
+            measured = {name: row.get(name) for name in lifetimes.COLUMNS}
+            rows.append(found | {k: round(v, 6) if isinstance(v, float) else v for k, v in measured.items()})
+    for name, condition in LASTING.items():
+        models = [lifetimes.network(condition, seed) for seed in every]
+        models = [model for model in models if model in shipment.table.rows][:2]
+        if models:
+            shipment.together(f"lasting_{name}", models, seeds=_seeds(models), condition=condition)
+    shipment.write("lasting", rows)
+
+
 def _onions(shipment: _Shipment, experiment: str) -> None:
     """Also the first seed's weights with 48 and 64 units: GRUs of both variants, what was learned on autoregressive
     ones until it was flat, but no GRU as a probe."""
@@ -244,6 +271,7 @@ KINDS: dict[str, tuple] = {
     "fixed-sequences": (Edit, _fixed_sequences),
     "edit-controls": (Edit, _edit_controls),
     "edit-protocols": (Edit, _edit_protocols),
+    "lasting": (Model, _lasting),
 }
 
 

@@ -10,24 +10,29 @@ mean-field theory of one step, z = Σ_k a_k x_k Z_k with signs x_k:
 - A memory alone in its units, a from each: A = tanh(a), elasticity a sech²(a) / tanh(a), near 0 where it saturates.
 
 The errors of a content return each time it has gone round its cycle of Φ, so that the *gain* of a cycle is the product
-of the elasticities on it. One repeater is enough for a whole cycle.
+of the elasticities on it. One repeater is enough for a whole cycle, and :func:`with_repeaters` gives a network some.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from emt_core.analysis.memories import fitted_memories
+from emt_core.analysis.memories import VariableMemories, fitted_memories
 from emt_core.networks import Elman, VectorNetwork
-from emt_core.support.checks import Index, integer
+from emt_core.networks.vectors import elman
+from emt_core.support.checks import Index, integer, number
 from emt_core.tasks import VariableBinding
 from emt_core.tasks.sequences import Generators
 from emt_core.theory import circuit
+
+OWNED, RESTORED = 0.5, 0.95  # of a repeater: its least ownership, and the largest gain of its cycle
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,13 @@ class Regeneration:
         """The gain of the cycle that restores least: 1 keeps errors, below 1 all contents are restored."""
         return self.gain.max(1).values
 
+    @property
+    def repeated(self) -> Bool[Tensor, "M"]:
+        """Whether every cycle has a repeater: a memory to which at least half of its units' drive belongs, and a gain
+        below 0.95. Below 1 alone is not enough: where memories that share units saturate, it may lie there as well, and
+        what is restored is not the contents."""
+        return (self.best.min(1).values >= OWNED) & (self.weakest < RESTORED)
+
 
 def regeneration(
     model: VectorNetwork, task: VariableBinding, generators: Generators, after: Index = 40, sequences: Index = 2048
@@ -63,9 +75,7 @@ def regeneration(
     Raises:
         ValueError: the networks are no tanh Elman networks; fewer sequences than memories.
     """
-    cell = model.cell
-    if not isinstance(cell, Elman) or cell.activation != "tanh" or cell.b is not None:
-        raise ValueError(f"model must be a tanh Elman network without biases, got {model.settings}")
+    _check(model)
     after, wide = integer("after", after, 2), model.to("cpu", torch.float64)
     inputs, targets = task.sample(integer("sequences", sequences, 1), after, generators, torch.float64)
     with torch.no_grad():
@@ -86,3 +96,34 @@ def regeneration(
         torch.stack([elasticity[:, loop].prod(1) for loop in loops], 1),
         torch.stack([ownership[:, loop].max(1).values for loop in loops], 1),
     )
+
+
+def with_repeaters(
+    model: VectorNetwork, memories: VariableMemories, outputs: Sequence[int], drive: SupportsFloat = 2.0
+) -> VectorNetwork:
+    """The networks with one unit more for each of these ``outputs``, float64: a repeater on its way into the newest
+    memory. ``memories`` are subspaces of states whose contents are near ±1, such as :func:`fitted_memories`.
+
+    Whatever a step would write as content c of entry j of the newest memory, Ψ_j c, is taken off the other units (by I
+    − Ψ_j Ψ_j*) and drives the new unit with ``drive`` · c instead. The next step and the read-out find Ψ_j times the
+    unit's state / tanh(``drive``) in its place: ±1 for ±1, and for 1 + ε only 1 + e ε, with e = a sech²(a) / tanh(a) at
+    the drive a. A small drive is the control: the same wiring, and e → 1.
+    """
+    _check(model)
+    drive, D = number("drive", drive, True), model.dim
+    if not outputs or len({*outputs}) < len(outputs) or not all(0 <= j < D for j in outputs):
+        raise ValueError(f"outputs must be different numbers in 0 … D − 1 = {D - 1}, at least one, got {list(outputs)}")
+    newest = [memories.size - D + j for j in outputs]
+    if not memories.kept[newest].all():
+        raise ValueError(f"outputs must be those whose newest entry lies on a cycle of the task, got {list(outputs)}")
+    wide = model.to(torch.float64)
+    basis, dual = memories.basis[:, :, newest].to(wide.W_r), memories.dual[:, newest].to(wide.W_r)
+    split = torch.cat([torch.eye(model.hidden).to(wide.W_r) - basis @ dual, drive * dual], 1)  # old units, then new
+    merged = torch.cat([torch.eye(model.hidden).to(wide.W_r).expand_as(wide.W_hh), basis / math.tanh(drive)], 2)
+    return elman(split @ wide.W_uh, split @ wide.W_hh @ merged, wide.W_r @ merged)
+
+
+def _check(model: VectorNetwork) -> None:
+    cell = model.cell
+    if not isinstance(cell, Elman) or cell.activation != "tanh" or cell.b is not None:
+        raise ValueError(f"model must be a tanh Elman network without biases, got {model.settings}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import SupportsFloat
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from emt_core.networks.vectors import VectorNetwork, elman
+from emt_core.support.checks import number
 from emt_core.tasks import VariableBinding
 from emt_core.theory.circuit import interaction_matrix
 
@@ -27,6 +30,15 @@ def linear_rnn(task: VariableBinding, basis: Float[Tensor, "N SD"] | None = None
     dual = torch.linalg.pinv(basis)
     W_hh = basis @ interaction_matrix(task) @ dual
     return elman(basis[None, :, -D:], W_hh[None], dual[None, -D:], activation="identity")
+
+
+def tanh_rnn(
+    task: VariableBinding, basis: Float[Tensor, "N SD"] | None = None, gain: SupportsFloat = 1.0
+) -> VectorNetwork:
+    """The same circuit with tanh, and W_hh ``gain`` times as large: at the origin all eigenvalues that Φ has on the
+    unit circle have this modulus."""
+    linear = linear_rnn(task, basis)
+    return elman(linear.W_uh, number("gain", gain, True) * linear.W_hh, linear.W_r)
 
 
 def to_rnn(

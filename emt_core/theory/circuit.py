@@ -96,6 +96,18 @@ def random_basis(hidden: int, size: int, generator: torch.Generator, orthonormal
     return torch.linalg.qr(gaussian).Q if orthonormal else gaussian
 
 
+def local_basis(hidden: int, size: int, generator: torch.Generator) -> Float[Tensor, "N K"]:
+    """K = ``size`` orthonormal columns in N = ``hidden`` dimensions, float64, each of which has N // K units to itself
+    and uses them equally, with random signs."""
+    if not 1 <= size <= hidden:
+        raise ValueError(f"size must lie in 1 … hidden = {hidden} for units of its own, got {size}")
+    own = hidden // size
+    signs = 1 - 2 * torch.randint(2, (size, own), generator=generator).double()
+    basis = torch.zeros(hidden, size, dtype=torch.float64)
+    basis[: size * own] = torch.block_diag(*signs[..., None]) / own**0.5
+    return basis
+
+
 def writing_matrix(task: VariableBinding) -> Float[Tensor, "SD SD"]:
     """What the linear circuit's memories hold after reading S inputs one by one, as a matrix acting on those inputs.
 

@@ -120,7 +120,8 @@ class _Models(Group):
         weights, moment1, moment2 = self.weights[pick], self.moment1[pick], self.moment2[pick]
         drawing, batch = [self.generators[i] for i in members], self.config["batch"]
         inputs, targets = self.task.sample(batch, horizon, drawing)
-        network, more = self.model(weights), ()
+        more: tuple[Tensor, ...] = ()
+        network = self.model(weights)
         if self.noise:
             shape = (inputs.shape[1] + horizon, batch, network.state_size)
             more = (self.noise * torch.stack([torch.randn(shape, generator=g, device=g.device) for g in drawing]),)

@@ -10,6 +10,7 @@ from emt_core.book.figures import (
     episodes,
     failures,
     interventions,
+    lasting,
     onions,
     overlaps,
     probes,

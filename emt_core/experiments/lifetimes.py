@@ -24,6 +24,9 @@ STEPS = (50, 200, 1000, 4000, 10_000)  # output steps whose accuracy is a column
 WINDOW = 24
 SETTLED, KICK, LATER = 40, 0.2, 400  # output steps, then a kick of so much of the state's norm, and its remains later
 SEQUENCES = 128
+FLOOR = 20  # output steps of the linear floor that a table gives
+OF_CIRCUITS = ("modulus_least", "modulus_mean", "modulus_most", "gain", "ownership")  # of Elman networks
+COLUMNS = (*(f"accuracy_{last}" for last in STEPS), "kept", "size", *OF_CIRCUITS)
 
 SHAPES = ((16, 1), (8, 2), (4, 4), (2, 8), (8, 1), (4, 2), (2, 4), (4, 1), (2, 2))  # S and D of repeat copies
 #: S and D of random tasks: the first eight were trained before the book stated its rule, the others after it
@@ -71,13 +74,12 @@ def measure(model: VectorNetwork, task: VariableBinding, seed: int) -> dict[str,
     kicked = stability.kick(h, KICK, [stream(seed, "kick")])
     found["kept"] = number(stability.distance(model, h, kicked, [LATER]).median())
     found["size"] = number(h.square().mean().sqrt())
-    names = ("modulus_least", "modulus_mean", "modulus_most", "gain", "ownership")
     if "W_uh" not in model.weights:
-        return found | dict.fromkeys(names)
+        return found | dict.fromkeys(OF_CIRCUITS)
     moduli = spectrum.eigenvalues(model.W_hh[0]).abs().sort(descending=True).values[: circuit.effective_rank(task)]
     restored = regeneration(model, task, [stream(seed, "regeneration")])
     values = moduli.min(), moduli.mean(), moduli.max(), restored.weakest[0], restored.best.min()
-    return found | {name: number(value) for name, value in zip(names, values, strict=True)}
+    return found | {name: number(value) for name, value in zip(OF_CIRCUITS, values, strict=True)}
 
 
 def train(place: jobs.Place, models: tuple[Model, ...], device: str, checkpoint_every: int) -> list[dict] | None:
