@@ -29,7 +29,9 @@ OF_CIRCUITS = ("modulus_least", "modulus_mean", "modulus_most", "gain", "ownersh
 COLUMNS = (*(f"accuracy_{last}" for last in STEPS), "kept", "size", *OF_CIRCUITS)
 
 SHAPES = ((16, 1), (8, 2), (4, 4), (2, 8), (8, 1), (4, 2), (2, 4), (4, 1), (2, 2))  # S and D of repeat copies
-#: S and D of random tasks: the first eight were trained before the book stated its rule, the others after it
+#: S and D of random tasks; the first KNOWN were trained before the book stated its rule, the others after it, and so
+#: were the repeat copies of UNSEEN
+KNOWN, UNSEEN = 8, ((3, 3), (5, 3), (3, 5), (6, 2), (12, 1), (3, 4))
 DRAWN = ((4, 4),) * 8 + ((4, 4), (4, 4), (3, 5), (5, 3), (6, 2), (2, 6), (8, 2), (3, 3))
 QUICK: dict[str, Any] = {"horizons": (10, 20, 40), "steps": 2000}  # what has no kernel trains for less
 #: what is otherwise than in repeat copy with S = D = 4 and 64 units
@@ -46,10 +48,15 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 }
 #: all conditions by name: the fields of a :class:`Model` that they set, and the task
 CONDITIONS: dict[str, dict[str, Any]] = {
-    **{f"repeat copy {S} x {D}": {"task": VariableBinding.repeat_copy(S, D)} for S, D in SHAPES},
+    **{f"repeat copy {S} x {D}": {"task": VariableBinding.repeat_copy(S, D)} for S, D in SHAPES + UNSEEN},
     **{f"random {i}": {"task": VariableBinding.random(S, D, stream(i, "drawn"))} for i, (S, D) in enumerate(DRAWN)},
     **OTHERWISE,
 }
+#: what tests the rule
+HELD_OUT = (
+    *(f"random {i}" for i in range(KNOWN, len(DRAWN))),
+    *(f"repeat copy {S} x {D}" for S, D in UNSEEN),
+)
 USUAL: dict[str, Any] = {
     "task": VariableBinding.repeat_copy(4, 4), "hidden": 64, "steps": 4000, "horizons": (10, 20, 40, 60, 100)
 }  # fmt: skip
