@@ -91,6 +91,15 @@ def test_a_value_that_is_missing_now_is_another_verdict(page):
     assert "Another verdict" in said and "<td>0.5, holds</td><td>no data</td>" in said
 
 
+def test_a_value_without_a_rule_may_move(page):
+    def unjudged(value):
+        return Claim("a", "onion", "here", "Words of a", "not at hand", value, Rule("mean"), "default", kind="stated")
+
+    said = page([unjudged(0.5)], [unjudged(0.9)])
+    assert "Another value" in said and "<td>0.5, not compared</td><td>0.9, not compared</td>" in said
+    assert "Nothing" in page([unjudged(0.5)], [unjudged(0.51)])
+
+
 def test_other_profiles_are_not_compared(page):
     said = page([claim("a", 0.5)], [claim("a", 0.9, profile="smoke")])
     assert "built with the profile smoke" in said and "profile default gives" in said and "<table" not in said

@@ -55,7 +55,8 @@ def test_every_decided_claim_is_a_link_to_its_row():
 
     shown = claims_map.picture(
         [claim("a", "stated", (1, 2)), claim("b", "stated", 0.2), claim("c", "check", 1),
-         claim("d", "asked", 2, "book"), claim("e", "stated", 2, needs="full"), claim("f", "implied", math.nan)]
+         claim("d", "asked", 2, "book"), claim("e", "stated", 2, needs="full"), claim("f", "implied", math.nan),
+         Claim("g", "onion", "here", "<g>", "not at hand", 1, Rule("mean"), "smoke", kind="stated")]
     )  # fmt: skip
     assert re.findall('href="#claim-(.)"', shown) == ["a", "b", "d"]
     assert shown.count('data-single="True"') == 2 and "&lt;a&gt;: holds" in shown and "&lt;b&gt;: fails" in shown

@@ -39,14 +39,17 @@ def claims_table(notebooks: list[Path]) -> str:
     records = collected(notebooks)
     if not records:
         return "No chapter has recorded a claim yet."
+    papers = [c for c in records if c.kind != "check" and c.claimed != claims.NOT_AT_HAND]
     groups = {
-        "Episodic Memory Theory": [c for c in records if c.paper == "EMT" and c.kind != "check"],
-        "Onion representations": [c for c in records if c.paper == "onion" and c.kind != "check"],
+        "Episodic Memory Theory": [c for c in papers if c.paper == "EMT"],
+        "Onion representations": [c for c in papers if c.paper == "onion"],
+        "Printed, but not at hand": [c for c in records if c.claimed == claims.NOT_AT_HAND],
         "Questions of this book": [c for c in records if c.kind == "asked"],
         "Checks": [c for c in records if c.kind == "check"],
     }
     said = {
-        "Checks": "What is true by construction, or was computed twice. These rows test the book, not the papers.\n\n"
+        "Checks": "What is true by construction, or was computed twice. These rows test the book, not the papers.\n\n",
+        "Printed, but not at hand": "A paper prints these cells; we do not have their values. Nothing is compared.\n\n",
     }
     shown = picture(records)
     blocks = [f"````{{raw}} html\n{shown}\n````"] if shown else []

@@ -70,7 +70,7 @@ def has_moved(old: dict[str, str], claim) -> bool:
     if not (math.isfinite(before) and math.isfinite(now)):
         return True
     far = abs(now - before)
-    return far > OF_ITSELF * max(abs(before), abs(now)) and far > OF_BOUND * abs(claim.rule.bound)
+    return far > OF_ITSELF * max(abs(before), abs(now)) and far > OF_BOUND * abs(claim.rule.bound or 0)
 
 
 def result(obtained: float | str, verdict: str) -> str:

@@ -18,7 +18,7 @@ from typing import Protocol, SupportsFloat, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import jvp
 
 from emt_core.networks.cell import Ensemble
 from emt_core.support.checks import Index, integer, number
@@ -29,7 +29,7 @@ from emt_core.tasks.sequences import Generators, each
 @runtime_checkable
 class Runs(Protocol):
     """A network of vectors, a cell (also that of a network of tokens), or whatever else has a step from the states
-    (M, B, n) to the next that treats each state by itself."""
+    (M, B, n) to the next that treats each of them by itself, however many they are."""
 
     def step(self, h: Tensor, /) -> Tensor: ...
 
@@ -201,7 +201,9 @@ def lyapunov(
     step = (network.to(torch.float64) if isinstance(network, Ensemble) else network).step
 
     def moved(h: Tensor, frame: Tensor) -> Tensor:
-        return vmap(lambda v: jvp(step, (h,), (v,))[1], in_dims=-1, out_dims=-1)(frame)
+        # every tangent with a copy of its state: more of them in a batch, where vmap would multiply W_hh instead
+        tangents = jvp(step, (h.repeat_interleave(count, dim=1),), (frame.mT.flatten(1, 2),))[1]
+        return tangents.unflatten(1, (batch, count)).mT
 
     with torch.no_grad():
         drawn = torch.randn(size, count, dtype=torch.float64, generator=stream(0, "tangents")).to(h.device)

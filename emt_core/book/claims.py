@@ -32,36 +32,42 @@ KINDS = {  # what a claim is to its paper, or to this book
 }
 RELATIONS = ("≤", "≥", "=", "in")
 DECIDED = ("holds", "fails", "lower", "higher")  # the last two of a claim that gives a range
+NOT_AT_HAND = "not at hand"  # "claimed" of a value that a paper prints and we have not seen; its rule is a statistic
 
 
 @dataclass(frozen=True)
 class Rule:
     """``statistic`` of the values ``relation`` ``bound``, as in ``Rule("median", "≤", 0.005)``; where a paper gives a
-    range, "in" ``bound`` … ``upper``."""
+    range, "in" ``bound`` … ``upper``. ``Rule("mean")`` names what is shown, and decides nothing."""
 
     statistic: str
-    relation: str
-    bound: float | int
+    relation: str = ""
+    bound: float | int | None = None
     upper: float | int | None = None
 
     def __post_init__(self) -> None:
         for name, table in (("statistic", STATISTICS), ("relation", RELATIONS)):
-            if getattr(self, name) not in table:
+            if getattr(self, name) not in table and (self.relation or name == "statistic"):
                 raise ValueError(f"{name} must be one of {list(table)}, got {getattr(self, name)!r}")
-        if not math.isfinite(self.bound):
-            raise ValueError(f"bound must be a finite number, got {self.bound}")
+        if bool(self.relation) != (self.bound is not None) or not math.isfinite(self.bound or 0):
+            raise ValueError(f"bound must be a finite number, and None without a relation, got {self.bound}")
         if (self.relation == "in") != (self.upper is not None) or (
-            self.upper is not None and not self.bound < self.upper
+            self.upper is not None and self.bound is not None and not self.bound < self.upper
         ):
             raise ValueError(
                 f'upper must be above bound for "in", and None else, got {self.upper} for {self.relation!r}'
             )
 
     def __str__(self) -> str:
+        if self.bound is None:
+            return self.statistic
         return f"{self.statistic} {self.relation} {self.bound:g}" + ("" if self.upper is None else f" … {self.upper:g}")
 
     def verdict(self, x: float) -> str:
-        """Of the statistic: "holds" or "fails", or where a range is given "lower", "holds" or "higher"."""
+        """Of the statistic: "holds" or "fails", or where a range is given "lower", "holds" or "higher"; without a bound
+        "not compared"."""
+        if self.bound is None:
+            return "not compared"
         if self.upper is not None:
             return "lower" if x < self.bound else "higher" if x > self.upper else "holds"
         return "holds" if {"≤": x <= self.bound, "≥": x >= self.bound, "=": x == self.bound}[self.relation] else "fails"
@@ -70,8 +76,10 @@ class Rule:
     def parse(cls, text: str) -> Rule:
         """The inverse of ``str``: ``Rule.parse("median ≤ 0.005")``."""
         words = text.split()
+        if len(words) == 1:
+            return cls(words[0])
         if len(words) not in (3, 5) or words[3:4] not in ([], ["…"]):
-            raise ValueError(f'rule must read as "median ≤ 0.005" or "mean in 0.1 … 0.2", got {text!r}')
+            raise ValueError(f'rule must read as "median ≤ 0.005", "mean in 0.1 … 0.2" or "mean", got {text!r}')
         return cls(words[0], words[1], float(words[2]), float(words[4]) if len(words) == 5 else None)
 
 
@@ -83,7 +91,7 @@ class Claim:
     paper: str  #: ``"EMT"``, ``"onion"``, or ``"book"`` for what this book adds
     place: str  #: where the claim stands, as in ``"Table 1, row 2"``
     statement: str  #: the claim in words
-    claimed: str  #: the paper's value, as it is written there
+    claimed: str  #: the paper's value, as it is written there, or ``NOT_AT_HAND``
     values: Any  #: what was obtained here, a number or an array, stored as a tuple of floats; NaN where one is missing
     rule: Rule  #: decides the verdict from ``values``
     profile: str  #: the profile of this run
@@ -100,6 +108,8 @@ class Claim:
         for name, table in (("kind", tuple(KINDS)), ("expected", DECIDED)):
             if getattr(self, name) not in table:
                 raise ValueError(f"{name} must be one of {table}, got {getattr(self, name)!r}")
+        if (self.claimed == NOT_AT_HAND) != (self.rule.bound is None):  # what was not seen is not compared with
+            raise ValueError(f"rule of claim {self.id!r} must be a statistic alone just where it is {NOT_AT_HAND}")
         values = tuple(float(v) for v in np.asarray(self.values, dtype=float).ravel())
         if not values:
             raise ValueError(f"values of claim {self.id!r} must hold at least one number, got none")
@@ -157,7 +167,8 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """One of ``DECIDED``, ``"no data"`` (a value is missing) or ``"not decided here"`` (below ``needs``)."""
+        """One of ``DECIDED``, ``"no data"`` (a value is missing), ``"not decided here"`` (below ``needs``) or ``"not
+        compared"`` (the paper's value is not at hand)."""
         if PROFILES.index(self.profile) < PROFILES.index(self.needs):
             return "not decided here"
         if math.isnan(self.obtained):  # every rule is about all values: one that is missing leaves nothing to judge
@@ -166,8 +177,8 @@ class Claim:
 
     @property
     def as_expected(self) -> bool:
-        """Whether the verdict is what the book's text says, or not decided here. Missing data is never expected."""
-        return self.verdict in ("not decided here", self.expected)
+        """Whether the verdict is what the book's text says, or nothing is decided. Missing data is never expected."""
+        return self.verdict in ("not decided here", "not compared", self.expected)
 
     def to_json(self) -> dict:
         """The record with what is computed from it, for the notebook's output."""
@@ -264,10 +275,11 @@ def to_html(claims: Iterable[Claim], links: str = "") -> str:
         around = "values" if c.interval is None else "interval"
         doubt = f"<br><small>bound within the {around}</small>" if c.near and c.verdict in DECIDED else ""
         needs = f"<br><small>needs profile {c.needs}</small>" if c.verdict == "not decided here" else ""
+        rule = "–" if c.rule.bound is None else html.escape(str(c.rule))
         rows.append(
             f'<tr id="claim-{html.escape(c.id)}"><th scope="row">{html.escape(c.statement)}<br>'
             f"<small>{place} · {KINDS[c.kind].partition(':')[0]}</small></th><td>{html.escape(c.claimed)}</td>"
-            f"<td>{named}{_number(c.obtained)}{spread}</td><td>{values}</td><td>{html.escape(str(c.rule))}{turned}</td>"
+            f"<td>{named}{_number(c.obtained)}{spread}</td><td>{values}</td><td>{rule}{turned}</td>"
             f'<td class="emt-verdict" data-verdict="{c.verdict}">{c.verdict}{needs}{doubt}</td></tr>'
         )
     return f'<table class="emt-claims"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

@@ -166,6 +166,26 @@ def test_a_claim_says_its_kind_and_leads_to_its_other_place():
     assert "no spread" in to_html([claim((1,))]) and "no spread" not in to_html([claim((1, 2))])
 
 
+def test_what_is_not_at_hand_is_shown_and_never_judged():
+    """The obtained value stands in its row, with the words, and no verdict; a bound would be a guess."""
+    at_hand = dict(id="a", paper="onion", place="here", statement="x", profile="smoke", kind="stated", per="seed")
+    made = Claim(**at_hand, claimed=claims.NOT_AT_HAND, values=(0.25, 0.5, 0.75), rule=Rule.parse("mean"))
+    assert made.verdict == "not compared" and made.verdict not in claims.DECIDED and made.as_expected
+    assert str(made.rule) == "mean" and made.turned_by == "" and not made.near
+    page = to_html([made])
+    assert "<td>not at hand</td><td>mean 0.5" in page and 'data-verdict="not compared">not compared</td>' in page
+    assert "<td>–</td>" in page
+    assert Claim.from_json(json.loads(json.dumps(made.to_json(), allow_nan=False))) == made
+    missing = Claim(**at_hand, claimed=claims.NOT_AT_HAND, values=NAN, rule=Rule("mean"))
+    assert missing.verdict == "no data" and not missing.as_expected
+    for claimed, rule in ((claims.NOT_AT_HAND, "mean ≥ 0.5"), ("0.5", "mean")):
+        with pytest.raises(ValueError, match="rule of claim 'a' must be a statistic alone"):
+            Claim(**at_hand, claimed=claimed, values=0.5, rule=Rule.parse(rule))
+    for wrong in ({"bound": 1}, {"relation": "≥"}, {"upper": 1}):
+        with pytest.raises(ValueError, match=r"bound must be|relation must be|upper must be"):
+            Rule("mean", **wrong)
+
+
 def test_a_range_may_be_missed_on_either_side():
     rule = Rule.parse("mean in 0.83 … 0.89")
     assert str(rule) == "mean in 0.83 … 0.89" and Rule.parse(str(rule)) == rule
@@ -287,6 +307,7 @@ def test_the_page_of_claims_names_what_contradicts_the_papers(root, monkeypatch)
             claim("e", "stated", math.nan),
             claim("f", "implied", 0),
             claim("g", "check", 0),
+            Claim("h", "onion", "here", "h", claims.NOT_AT_HAND, 0, Rule("mean"), "smoke", kind="stated"),
         ]
     )
     stated, implied = text.split("that they imply")
