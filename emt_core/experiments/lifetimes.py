@@ -34,6 +34,7 @@ SHAPES = ((16, 1), (8, 2), (4, 4), (2, 8), (8, 1), (4, 2), (2, 4), (4, 1), (2, 2
 KNOWN, UNSEEN = 8, ((3, 3), (5, 3), (3, 5), (6, 2), (12, 1), (3, 4))
 DRAWN = ((4, 4),) * 8 + ((4, 4), (4, 4), (3, 5), (5, 3), (6, 2), (2, 6), (8, 2), (3, 3))
 QUICK: dict[str, Any] = {"horizons": (10, 20, 40), "steps": 2000}  # what has no kernel trains for less
+PAPERS: dict[str, Any] = {"task": VariableBinding.repeat_copy(8, 8), "hidden": 128}
 #: what is otherwise than in repeat copy with S = D = 4 and 64 units
 OTHERWISE: dict[str, dict[str, Any]] = {
     "24 units": {"hidden": 24},
@@ -41,9 +42,15 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "horizon 400": {"horizons": (10, 20, 40, 100, 200, 400)},
     "12,000 steps": {"steps": 12_000},
     "penalty 1e-4": {"l2": 1e-4},
+    "rate 2e-3": {"lr": 2e-3},
     "rate 3e-3": {"lr": 3e-3},
+    "rate 3e-4": {"lr": 3e-4, "steps": 12_000},
+    "4 x 2, rate 3e-4": {"task": VariableBinding.repeat_copy(4, 2), "lr": 3e-4, "steps": 12_000},
+    "batch 8": {"batch": 8},
     "horizon 40": QUICK,
     **{f"noise {sigma:g}": QUICK | {"noise": sigma} for sigma in (0.003, 0.01, 0.03, 0.1)},
+    "8 x 8, noise 0.03": PAPERS | QUICK | {"noise": 0.03},
+    "8 x 8, rate 3e-3": PAPERS | {"lr": 3e-3, "steps": 6000},
     **{cell: QUICK | {"cell": cell, "lr": 3e-3, "steps": 3000} for cell in ("gru", "lstm")},
 }
 #: all conditions by name: the fields of a :class:`Model` that they set, and the task
