@@ -2,9 +2,9 @@
 
 Each start descends by Levenberg–Marquardt steps δ = −(JᵀJ + λI)⁻¹ Jᵀ r, J the Jacobian of r. One singular value
 decomposition of J gives δ for all λ of a ladder, λ = 0 (Newton's step, the shortest one where J is singular) among
-them, each with and without its geodesic acceleration, and the start takes the one that lowers |r| most. Where none
-does, |r| is least. JᵀJ is never made: its condition is the square of J's, which near an orbit with a multiplier μ close
-to 1 is already 1 / |1 − μ|. The order of convergence is 3 at a zero with none that is 1.
+them, each with and without its geodesic acceleration, and the start takes the one that lowers |r| most, until none
+does. JᵀJ is never made: its condition is the square of J's, which by a multiplier μ close to 1 is already 1 / |1 − μ|.
+The order of convergence is 3 at a zero without a multiplier 1.
 
 Sources: Sussillo & Barak 2013, Neural Computation 25, 626 (zeros and slow points of networks, by gradient descent on
 |r|²/2); Transtrum & Sethna 2012, arXiv:1201.5885 (the acceleration, which follows a valley's bend).
@@ -24,7 +24,7 @@ from jaxtyping import Bool, Complex, Float, Int
 from scipy.linalg import schur
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
-from torch.func import jacrev, vmap
+from torch.func import vjp, vmap
 
 from emt_core.analysis import spectrum
 from emt_core.networks.cell import Cell, Network
@@ -38,7 +38,7 @@ LADDER = (0.0, *(10.0**p for p in range(-12, 5)))  # λ, in units of the largest
 NEUTRAL = 1e-12  # singular values below this, in units of the largest, at least 1, are rounding: no step goes that way
 ROUNDING = torch.finfo(torch.float64).eps  # of |h|: a step that lowers |r| by less lowers nothing
 FLAT = 1e-4  # largest slope of |r| at a slow point; states and r have one unit, so that a slope has none
-CHUNK = 64  # of so many states Jacobians are made at once: each needs n times the memory of a step
+CHUNK = 64  # rows of Jacobians that are made at once: each needs the memory of a step
 
 
 class Status(StrEnum):
@@ -104,23 +104,20 @@ def find(
         taken = torch.zeros(len(h), dtype=torch.long, device=h.device)
         for end, left, active in islice(_descents(step, h, period, tolerance, merge / 4), iterations + 1):
             h, r, taken = end, left, taken + active
-        residual = r.norm(dim=1).nan_to_num(torch.inf)
-        slope = torch.zeros_like(residual)
-        maybe = (residual > tolerance) & (residual <= slow)
-        J = _jacobian(step, h[maybe], period, minus=1)
-        slope[maybe] = (r[maybe, None] @ J).norm(dim=(1, 2)) / residual[maybe]
-        kind = torch.where(residual <= tolerance, 0, torch.where((residual <= slow) & (slope <= FLAT), 1, 2)).cpu()
-        chosen, member = _distinct(h.cpu(), residual.cpu(), kind, merge)
-        state = h[chosen.to(h.device)]
-        jacobian, images = _jacobian(step, state, period), _images(step, state, period)
+        jacobian, images = _jacobian(step, h, period), _images(step, h, period)
+    residual = r.norm(dim=1)
+    least = ((r[:, None] @ jacobian)[:, 0] - r).norm(dim=1) <= FLAT * residual  # Jᵀr, with J = jacobian − I
+    kind = torch.where(residual <= tolerance, 0, torch.where((residual <= slow) & least, 1, 2)).cpu()
+    h, residual, jacobian, taken = h.cpu(), residual.cpu(), jacobian.cpu(), taken.cpu()
+    chosen, member = _distinct(h, residual, kind, merge)
     of_start, start_kind = torch.full((2, len(given)), -1)
     of_start[finite.cpu()], start_kind[finite.cpu()] = member[same.cpu()], kind[same.cpu()]
-    multipliers = spectrum.eigenvalues(jacobian)
+    multipliers = spectrum.eigenvalues(jacobian[chosen])
     largest = multipliers.abs().argsort(dim=1, descending=True, stable=True)
-    least, orbit = _courses(torch.stack([state, *images]).cpu(), merge)
     return Orbits(
-        state.cpu(), residual.cpu()[chosen], multipliers.gather(1, largest), tuple(kinds[i] for i in kind[chosen]),
-        jacobian.cpu(), taken.cpu()[chosen], least, orbit, of_start, tuple(kinds[i] for i in start_kind),
+        h[chosen], residual[chosen], multipliers.gather(1, largest), tuple(kinds[i] for i in kind[chosen]),
+        jacobian[chosen], taken[chosen], *_courses(h[chosen], [image.cpu()[chosen] for image in images], merge),
+        of_start, tuple(kinds[i] for i in start_kind),
     )  # fmt: skip
 
 
@@ -168,9 +165,8 @@ def _descents(
     active = r.isfinite().all(1)
     while active.any():
         h, r, at = h.clone(), r.clone(), active.nonzero()[:, 0]
-        J = _jacobian(step, h[at], period, minus=1)
-        known = J.isfinite().all(2).all(1)
-        U, s, Vh = torch.linalg.svd(J.nan_to_num(0.0, 0.0, 0.0))
+        J = _jacobian(step, h[at], period) - torch.eye(h.shape[1]).to(h)
+        U, s, Vh = torch.linalg.svd(J.nan_to_num(0.0, 0.0, 0.0))  # no step is taken but one that lowers |r|
         top = s[:, :1].clamp_min(1)
         s = torch.where(s > NEUTRAL * top, s, torch.inf)[:, None]  # as good as no step that way
         gain = 1 / (s + top.square()[:, :, None] * h.new_tensor(LADDER)[:, None] / s)
@@ -182,7 +178,7 @@ def _descents(
         size, best = left.norm(dim=2).nan_to_num(torch.inf).min(1)
         best = best[:, None, None].expand(-1, 1, h.shape[1])
         move, left = moves.gather(1, best)[:, 0], left.gather(1, best)[:, 0]
-        lower = known & (size < r[at].norm(dim=1) - ROUNDING * h[at].norm(dim=1))
+        lower = size < r[at].norm(dim=1) - ROUNDING * h[at].norm(dim=1)
         h[at], r[at] = torch.where(lower[:, None], h[at] + move, h[at]), torch.where(lower[:, None], left, r[at])
         yield h, r, active
         arrived = (size <= tolerance) & (move.norm(dim=1) <= short)
@@ -199,21 +195,20 @@ def _images(step: Step, h: Float[Tensor, "B n"], period: int) -> list[Float[Tens
     """F(h), …, F^k(h)."""
     images = [h]
     for _ in range(period if len(h) else 0):  # vmap and others refuse batches of none
-        images.append(step(images[-1]))
-        if images[-1].shape != h.shape or images[-1].dtype != torch.float64:
-            got = f"{images[-1].dtype}, {tuple(images[-1].shape)}"
-            raise ValueError(f"step must return torch.float64, {tuple(h.shape)}, as it is given, got {got}")
+        images.append(new := step(images[-1]))
+        if (new.dtype, new.shape) != (h.dtype, h.shape):
+            want = f"{h.dtype}, {tuple(h.shape)}, as it is given"
+            raise ValueError(f"step must return {want}, got {new.dtype}, {tuple(new.shape)}")
     return images[1:] if len(h) else [h] * period
 
 
-def _jacobian(step: Step, h: Float[Tensor, "B n"], period: int, minus: int = 0) -> Float[Tensor, "B n n"]:
-    """The Jacobian of F^k less so many times the identity: the product of those of F along the orbit."""
-    of_one = vmap(jacrev(lambda one: step(one[None])[0]), chunk_size=CHUNK)
-    identity = torch.eye(h.shape[1]).to(h).expand(len(h), -1, -1)
-    product = identity
-    for at in [h, *_images(step, h, period - 1)] if len(h) else []:
-        product = of_one(at) @ product
-    return product - minus * identity
+def _jacobian(step: Step, h: Float[Tensor, "B n"], period: int) -> Float[Tensor, "B n n"]:
+    """The Jacobian of F^k, by the chain rule from an orbit's end to its start: a product's rows, times the Jacobian of
+    one step, are what reverse mode makes of them, of all states at once since each is stepped by itself."""
+    rows = torch.eye(h.shape[1]).to(h)[:, None].expand(-1, len(h), -1)
+    for at in reversed([h, *_images(step, h, period - 1)]) if len(h) else []:
+        (rows,) = vmap(vjp(step, at)[1], chunk_size=CHUNK)(rows)
+    return rows.transpose(0, 1)
 
 
 def _near(a: Float[Tensor, "K n"], b: Float[Tensor, "L n"], merge: float) -> Bool[np.ndarray, "K L"]:
@@ -236,11 +231,12 @@ def _distinct(
     return torch.from_numpy(ends[kept[order]]), member
 
 
-def _courses(course: Float[Tensor, "P K n"], merge: float) -> tuple[Int[Tensor, "K"], Int[Tensor, "K"]]:
-    """Least periods and orbits' numbers, from states and their images."""
-    state, period = course[0], len(course) - 1
-    least = torch.full((len(state),), period)
-    for p in reversed([p for p in range(1, period) if period % p == 0]):
-        least[(course[p] - state).norm(dim=1) <= merge] = p
-    linked = sum((_near(image, state, merge) for image in course[1:]), np.zeros((len(state),) * 2, dtype=bool))
+def _courses(
+    h: Float[Tensor, "K n"], images: list[Float[Tensor, "K n"]], merge: float
+) -> tuple[Int[Tensor, "K"], Int[Tensor, "K"]]:
+    """Least periods and orbits' numbers of states, from F(h) … F^k(h)."""
+    least = torch.full((len(h),), len(images))
+    for p in reversed([p for p in range(1, len(images)) if len(images) % p == 0]):
+        least[(images[p - 1] - h).norm(dim=1) <= merge] = p
+    linked = np.logical_or.reduce([_near(image, h, merge) for image in images])
     return least, torch.from_numpy(connected_components(linked, directed=False)[1]).long()

@@ -49,12 +49,12 @@ class Run:
 class Quality:
     """Of each network's basis (…, M), … the choices that :func:`stack` put together.
 
-    Φ: ``phi_error``, ‖Ψ*WΨ − Φ‖_F over ‖Φ‖_F of the effective Φ, and ``largest``, its largest entry. Both see how long
-    columns are; ``free_cosine`` does not: the mean cosine of the columns that the paper's recursion leaves free and
-    Φ's. Contents: ``signs``, the share with the right sign (by chance 0.5), and ``correlation`` with the ±1 that they
-    stand for, over the sequences, without centring; means over kept entries and times. Edits: one content is turned in
-    each state; ``followed`` is the share that changes of the signs that should in the 2S steps after it, 0 if nothing
-    happens. ``condition`` and ``rank`` are those of :class:`~emt_core.analysis.memories.VariableMemories`.
+    Φ: ``phi_error``, ‖Ψ*WΨ − Φ‖_F over ‖Φ‖_F of the effective Φ, and ``largest``, the entry furthest off. Both see how
+    long columns are; ``free_cosine`` does not: the mean cosine of the columns that the paper's recursion leaves free
+    and Φ's. Contents: ``signs``, the share with the right sign (by chance 0.5), and ``correlation`` with the ±1
+    that they stand for, over the sequences, without centring; means over kept entries and times. Edits: one is turned
+    in each state; ``followed`` is the share that changes of the signs that should in the 2S steps after it, 0 if
+    nothing happens. ``condition`` and ``rank`` are those of :class:`~emt_core.analysis.memories.VariableMemories`.
     """
 
     phi_error: Float[Tensor, "*V M"]

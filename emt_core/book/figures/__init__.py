@@ -15,6 +15,7 @@ from emt_core.book.figures import (
     overlaps,
     probes,
     repeating,
+    sensitivity,
     spectra,
     tasks,
     training,
