@@ -3,6 +3,7 @@ of each once it is trained."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from emt_core.experiments.provenance import number
 from emt_core.experiments.table import Swept, drive, takes, weights_file
 from emt_core.experiments.variable_binding import THRESHOLD, Model
 from emt_core.networks import VectorNetwork, load
+from emt_core.support import checks
 from emt_core.support.random_streams import stream
 from emt_core.tasks import VariableBinding
 from emt_core.theory import circuit
@@ -49,7 +51,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "batch 8": {"batch": 8},
     "horizon 40": QUICK,
     **{f"noise {sigma:g}": QUICK | {"noise": sigma} for sigma in (0.003, 0.01, 0.03, 0.1)},
-    "8 x 8 with noise 0.03": PAPERS | QUICK | {"noise": 0.03},
+    **{f"8 x 8 with noise {sigma:g}": PAPERS | QUICK | {"noise": sigma, "steps": 8000} for sigma in (0.01, 0.03)},
     "8 x 8 at rate 3e-3": PAPERS | {"lr": 3e-3, "steps": 6000},
     **{cell: QUICK | {"cell": cell, "lr": 3e-3, "steps": 3000} for cell in ("gru", "lstm")},
 }
@@ -71,6 +73,8 @@ USUAL: dict[str, Any] = {
 
 def network(condition: str, seed: int) -> Model:
     """A network that is trained under one of the :data:`CONDITIONS`."""
+    if condition not in CONDITIONS:
+        raise ValueError(f"conditions must be among {', '.join(CONDITIONS)}; got {condition!r}")
     return Model.of(**USUAL | {"l2": 0.0} | CONDITIONS[condition], threshold=THRESHOLD, seed=seed)
 
 
@@ -84,7 +88,8 @@ def measure(model: VectorNetwork, task: VariableBinding, seed: int) -> dict[str,
     at = torch.tensor(steps)
     found = {f"accuracy_{last}": number(right[(at > last - WINDOW) & (at <= last)].mean()) for last in STEPS}
     with torch.no_grad():
-        h = model.rollout(task.inputs(SEQUENCES, [stream(seed, "lasting")]), SETTLED)[0][:, -1]
+        inputs = task.inputs(SEQUENCES, [stream(seed, "lasting")], model.W_r.dtype)
+        h = model.rollout(inputs, SETTLED)[0][:, -1]
     kicked = stability.kick(h, KICK, [stream(seed, "kick")])
     found["kept"] = number(stability.distance(model, h, kicked, [LATER]).median())
     found["size"] = number(h.square().mean().sqrt())
@@ -116,5 +121,6 @@ def lasting(
 ) -> Swept:
     """Do memories correct errors? Networks under many conditions, their accuracy to 10,000 output steps, what a kick
     leaves, and where their circuits restore. ``options`` are those of :func:`emt_core.experiments.table.drive`."""
-    models = [network(condition, seed) for condition in conditions for seed in seeds]
+    checkpoint_every = checks.integer("checkpoint_every", checkpoint_every, 1)
+    models = [network(*each) for each in itertools.product(conditions, seeds)]
     return drive(Model, models, out, train, (checkpoint_every,), True, **options)
