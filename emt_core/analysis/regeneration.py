@@ -6,7 +6,7 @@ mean-field theory of one step, z = Σ_k a_k x_k Z_k with signs x_k:
 
 - K memories that share all units as random directions do: for Gaussian Z, E[Z tanh(a Z + r)] = a E[Z²] E[sech² z]
   (Stein's lemma). Every amplitude is multiplied by the same number. Only the length of the state is restored, not the
-  ratios of its K contents: elasticity 1, whatever the gain.
+  ratios of its K contents: elasticity 1, whatever the gain, but for a K-th of what restores the length.
 - A memory alone in its units, a from each: A = tanh(a), elasticity a sech²(a) / tanh(a), near 0 where it saturates.
 
 The errors of a content return each time it has gone round its cycle of Φ, so that the *gain* of a cycle is the product
@@ -67,10 +67,11 @@ def regeneration(
 ) -> Regeneration:
     """What tanh does to each memory of Elman networks, in the states after ``after`` output steps, in float64.
 
-    The drives z = W_hh h(t − 1) and the states h = tanh(z) are fitted by the contents (:func:`fitted_memories`), z ≈
-    Σ_k Z_k x_k and h ≈ Σ_k H_k x_k. The amplitude of memory k read along its own pattern is A(α) = H_kᵀ E[x_k tanh(z +
-    (α − 1) Z_k x_k)] / ‖H_k‖², so that A(1) = 1, and its elasticity A′(1) = H_kᵀ E[1 − h²] Z_k / ‖H_k‖². A mean over
-    contents: it is exact where 1 − h² does not depend on them.
+    The drives z = W_hh h(t − 1) and the states h = tanh(z) are fitted by the contents, with
+    :func:`~emt_core.analysis.memories.fitted_memories`: z ≈ Σ_k Z_k x_k and h ≈ Σ_k H_k x_k. The amplitude of memory
+    k read along its own pattern is A(α) = H_kᵀ E[x_k tanh(z + (α − 1) Z_k x_k)] / ‖H_k‖², so that A(1) = 1, and its
+    elasticity A′(1) = H_kᵀ E[1 − h²] Z_k / ‖H_k‖². A mean over contents: it is exact where 1 − h² does not depend on
+    them.
 
     Raises:
         ValueError: the networks are no tanh Elman networks; fewer sequences than memories.
@@ -102,7 +103,8 @@ def with_repeaters(
     model: VectorNetwork, memories: VariableMemories, outputs: Sequence[int], drive: SupportsFloat = 2.0
 ) -> VectorNetwork:
     """The networks with one unit more for each of these ``outputs``, float64: a repeater on its way into the newest
-    memory. ``memories`` are subspaces of states whose contents are near ±1, such as :func:`fitted_memories`.
+    memory. ``memories`` are subspaces of states whose contents are near ±1, such as those of
+    :func:`~emt_core.analysis.memories.fitted_memories`.
 
     Whatever a step would write as content c of entry j of the newest memory, Ψ_j c, is taken off the other units (by I
     − Ψ_j Ψ_j*) and drives the new unit with ``drive`` · c instead. The next step and the read-out find Ψ_j times the

@@ -189,7 +189,7 @@ def lyapunov(
 
     The method of Benettin et al., Meccanica 15:9 (1980): an orthonormal frame is moved by the Jacobian of every step
     (as products, by forward-mode differentiation) and made orthonormal again by QR; the exponents are the means of
-    log |diag R| over ``steps``. During ``warm_up`` steps before, state and frame settle and nothing is recorded. The
+    ``log |diag R|`` over ``steps``. During ``warm_up`` steps before, state and frame settle, nothing is recorded. The
     mean of T steps is off by O(1/T), of a linear map by O(log κ / T) with κ the condition number of its eigenvectors.
     The frame starts at random, always the same. A network of the library's is run in float64, any other must take it.
     """

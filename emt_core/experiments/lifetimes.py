@@ -22,7 +22,8 @@ from emt_core.support.random_streams import stream
 from emt_core.tasks import VariableBinding
 from emt_core.theory import circuit
 
-STEPS = (50, 200, 1000, 4000, 10_000)  # output steps whose accuracy is a column, each the mean of the last WINDOW
+#: output steps whose accuracy is a column, each the mean of the last WINDOW
+STEPS = (50, 200, 1000, 4000, 10_000)
 WINDOW = 24
 SETTLED, KICK, LATER = 40, 0.2, 400  # output steps, then a kick of so much of the state's norm, and its remains later
 SEQUENCES = 128

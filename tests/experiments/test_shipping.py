@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from small_sweep import RECIPE, TASK
 
 from emt_core.experiments import __main__ as command_line
-from emt_core.experiments import edit_studies, sweep
+from emt_core.experiments import edit_studies, lifetimes, sweep
 from emt_core.experiments import variable_binding as networks
 from emt_core.experiments.provenance import made_by
 from emt_core.experiments.table import weights_file
@@ -25,6 +25,7 @@ from emt_core.experiments.variable_binding import Model
 from emt_core.networks import load
 from emt_core.tasks import TokenRepeat, VariableBinding, fixed_pool
 from emt_core.tasks.fixed_pool import FixedPool
+from emt_core.theory import circuit
 from emt_core.training import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -180,6 +181,40 @@ def test_emergence(tmp_path, thread, monkeypatch):
         ValueError, match=r"folder must hold the whole experiment, .* has no row of Model.*start='small'"
     ):
         ship(tmp_path / "small", tmp_path)
+
+
+def test_lasting(tmp_path, thread, monkeypatch):
+    """Networks of the first two seeds that are there; a condition that was not trained is left out."""
+    task = VariableBinding((0b011000, 0, 0b10), 3, 2)
+    conditions = {"usual": {}, "gru": {"cell": "gru"}, "never": {"hidden": 5}, "other": {"task": task, "noise": 0.1}}
+    usual = dict(task=TASK, hidden=4, steps=5, horizons=(3, 4), batch=5, test_horizon=9)
+    for name, value in dict(CONDITIONS=conditions, USUAL=usual, STEPS=(30, 40), LATER=5, SEQUENCES=4).items():
+        monkeypatch.setattr(lifetimes, name, value)
+    monkeypatch.setattr(shipping, "LASTING", {"copy": "usual", "gru": "gru", "none": "never"})
+    out = tmp_path / "lasting"
+    options = dict(executor=thread, progress=False)
+    assert not lifetimes.lasting(out, conditions=["gru", "usual"], seeds=[3, 1, 2], **options).failed
+    made = lifetimes.lasting(out, conditions=["other"], seeds=[2], **options).rows
+    command_line.note(out / "commands", "python -m emt_core.experiments lasting --out lasting")
+    files = ship(out, tmp_path / "book")
+    assert [file.name for file in files] == ["lasting_copy.safetensors", "lasting_gru.safetensors", "lasting.csv"]
+    about, rows = read(files[-1])
+    assert list(rows[0]) == columns("lasting.csv") and about["command"].endswith("lasting --out lasting")
+    expected = [(name, seed) for name in ("usual", "gru") for seed in "123"] + [("other", "2")]
+    assert [(row["condition"], row["seed"]) for row in rows] == expected
+    for name, file in (("usual", files[0]), ("gru", files[1])):
+        together, metadata = load(file)
+        assert (metadata["seeds"], metadata["condition"], together.models) == ("1 2", name, 2)
+        for m, seed in enumerate((1, 2)):
+            assert together[m] == load(out / weights_file(lifetimes.network(name, seed).key))[0]
+    (row,), brief = [row for row in made if row["noise"] == 0.1], rows[-1]
+    assert (brief["triple"], brief["noise"], brief["horizons"]) == ("24 0 2", "0.1", "3 4")
+    assert (brief["rank"], brief["cycles"]) == (str(circuit.effective_rank(task)), str(len(circuit.cycles(task))))
+    assert float(brief["floor"]) == pytest.approx(circuit.linear_floor(task, 20)) and float(rows[0]["floor"]) == 0
+    for name in ("kept", "size", *lifetimes.OF_CIRCUITS):
+        assert float(brief[name]) == round(row[name], 6)
+    assert float(brief["accuracy"]) == row["accuracy"]
+    assert all(rows[4][name] == "" for name in lifetimes.OF_CIRCUITS)  # of a GRU
 
 
 def test_onions(tmp_path):

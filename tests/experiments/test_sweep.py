@@ -148,13 +148,32 @@ def test_the_file_reads_back_to_the_same_numbers(tmp_path, thread):
 
 def test_a_model_has_the_defaults_of_fit():
     fit = inspect.signature(train.fit).parameters
-    recipe = ("cell", "lr", "batch", "clip", "horizons", "every", "test_horizon")
+    recipe = ("cell", "lr", "batch", "clip", "noise", "horizons", "every", "test_horizon")
     task = VariableBinding((255, 0, 0), 8, 8)
     model = Model.of(task, hidden=64, l2=0, threshold=0.96, seed=0, steps=100)
     assert {name: getattr(model, name) for name in recipe} == {name: fit[name].default for name in recipe}
     evaluate = inspect.signature(train.evaluate).parameters
     assert (model.test_horizon, evaluate["sequences"].default) == (200, 640)  # the table's accuracy
     assert Model.of_row(json.loads(json.dumps(model.columns()))) == model
+
+
+def test_a_model_without_noise_has_the_key_it_had():
+    """As the version before noise made it: rows of then still count."""
+    (old, *_) = grids.grid([TASK], hidden=[8], l2=[0.01], threshold=[0.61], seeds=[1], steps=60, **RECIPE)
+    assert old.key == "elman-S3D2-3-0-0-N8-L0.01-T0.61-s1-d1c3aca7982a-60" and replace(old, noise=0) == old
+    row = {name: value for name, value in old.columns().items() if name != "noise"}
+    assert Model.of_row(row) == old and Model.of_row(row | {"noise": 0.1}) == (noisy := replace(old, noise=0.1))
+    assert noisy.key != old.key and noisy.alike != old.alike and replace(noisy, seed=2).alike == noisy.alike
+
+
+def test_noise_is_that_of_training(tmp_path, thread):
+    grid = models(seeds=2, steps=20, l2=(0.0,), noise=0.1) + models(seeds=1, steps=20, l2=(0.0,))
+    rows = go(grid, tmp_path, thread, group=3).rows
+    assert [row["noise"] for row in rows] == [0.1, 0.1, 0.0]
+    settings = dict(hidden=8, steps=20, threshold=0.61, progress=False, **RECIPE)
+    noisy, plain = (train.fit(TASK, seeds=[0, 1], noise=sigma, **settings) for sigma in (0.1, 0.0))
+    assert [row["last_loss"] for row in rows[:2]] == noisy.history.loss[-1].tolist()
+    assert rows[2]["last_loss"] == plain.history.loss[-1, 0].item() != rows[0]["last_loss"]
 
 
 def test_a_diverged_network_keeps_its_row(tmp_path, thread):
@@ -694,7 +713,7 @@ def test_rows_of_an_older_version_count(tmp_path, thread, trained):
     [
         ("hidden", 0), ("steps", 0), ("seed", -1), ("l2", -1.0), ("threshold", math.nan), ("lr", 0.0),
         ("clip", math.nan), ("clip", 0.0), ("horizons", (3, 0)), ("batch", 0), ("history", 0), ("choice", 1),
-        ("seed", 2**31), ("lr", math.inf), ("look", -1), ("cell", "elmann"),
+        ("seed", 2**31), ("lr", math.inf), ("look", -1), ("cell", "elmann"), ("noise", -0.1), ("noise", math.nan),
     ],
 )  # fmt: skip
 def test_a_model_out_of_range_is_refused_by_name(name, value):

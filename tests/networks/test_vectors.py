@@ -77,6 +77,22 @@ def test_rollout_goes_on_from_a_state(kind):
     assert kind is not Elman or torch.equal(parts, whole)  # a GRU rounds a state that lies elsewhere in memory its way
 
 
+@each_cell
+def test_noise_is_added_to_the_whole_state_after_each_step(kind):
+    model, inputs = draw(kind=kind), random(2, 4, 5, 3)
+    noise = 0.3 * random(2, 9, 5, model.state_size)
+    states, outputs = model.rollout(inputs, 5, noise=noise)
+    h = model.cell.zero_state(5)
+    for t in range(9):
+        h = model.step(h, inputs[:, t] if t < 4 else None) + noise[:, t]
+        # what lies elsewhere in memory may be added in another order: 14 numbers a step
+        torch.testing.assert_close(states[:, t], h, rtol=0, atol=1e-14)
+        torch.testing.assert_close(outputs[:, t], model.read_out(h), rtol=0, atol=1e-13)
+    plain, _ = model.rollout(inputs, 5)
+    torch.testing.assert_close(model.rollout(inputs, 5, noise=0 * noise)[0], plain, rtol=0, atol=1e-14)
+    assert (states - plain).abs().amin((0, 1, 2)).min() > 0  # c of an LSTM, too
+
+
 def test_identity_activation_is_the_linear_network():
     model = elman(*(getattr(draw(), name) for name in WEIGHTS), activation="identity")
     h, u = random(2, 4, 7), random(2, 4, 3)
@@ -145,6 +161,9 @@ def test_wrong_arguments_are_named():
         model.rollout(random(2, 0, 4, 3))
     with pytest.raises(SHAPE_ERRORS, match="h"):
         model.rollout(random(2, 3, 4, 3), h=random(2, 4, 6))
+    for shape in ((2, 3, 4, 7), (2, 4, 4, 7), (2, 5, 4, 6), (1, 5, 4, 7), (2, 5, 3, 7)):
+        with pytest.raises(SHAPE_ERRORS, match="noise"):
+            model.rollout(random(2, 3, 4, 3), 2, noise=random(*shape))
 
 
 # --- other starts of the recurrent weights ------------------------------------------------------------------------
@@ -232,3 +251,26 @@ def test_a_models_loss_and_gradient_do_not_depend_on_its_neighbours(kind):
         for name, grad in grads.items():
             torch.testing.assert_close(alone[2][name], grad[m : m + 1], rtol=0, atol=1e-14)
     assert not any(w.requires_grad for w in model.weights.values())
+
+
+@each_cell
+def test_loss_and_gradients_with_noise_are_those_of_the_noisy_roll_out(kind):
+    """The loss as it is written, and its slope along a random direction of all weights by central differences."""
+    model, inputs, targets, step = draw(3, kind=kind), random(3, 2, 5, 3), random(3, 4, 5, 3).sign(), 1e-5
+    noise = 0.3 * random(3, 6, 5, model.state_size)
+
+    def losses(network: VectorNetwork) -> torch.Tensor:
+        written = network.rollout(inputs, 4, noise=noise)[1][:, 2:]
+        return (written - targets).square().flatten(1).mean(1)
+
+    loss, accuracy, grads = loss_and_grad(model, inputs, targets, noise)
+    torch.testing.assert_close(loss, losses(model), rtol=0, atol=1e-14)
+    written = model.rollout(inputs, 4, noise=noise)[1][:, 2:]
+    assert torch.equal(accuracy, (written.sign() == targets).double().mean((1, 2, 3)))
+    assert not torch.allclose(loss, loss_and_grad(model, inputs, targets)[0], rtol=1e-3)
+    along = {name: random(*w.shape) for name, w in model.weights.items()}
+    up, down = (model.with_weights({n: w + s * along[n] for n, w in model.weights.items()}) for s in (step, -step))
+    slope = sum((grad * along[name]).flatten(1).sum(1) for name, grad in grads.items())
+    # third derivatives of up to 10³ along so long a direction leave step² = 1e-10 of them; rounding, ε / step = 2e-11
+    torch.testing.assert_close(slope, (losses(up) - losses(down)) / (2 * step), rtol=1e-6, atol=1e-7)
+    assert not any(w.requires_grad for w in model.weights.values()) and not noise.requires_grad

@@ -160,12 +160,36 @@ def test_random_basis_is_orthonormal_on_request_and_its_generators_own():
     assert (oblique.T @ oblique - torch.eye(4)).abs().max() > 0.1
 
 
+@pytest.mark.parametrize(("hidden", "size", "own"), [(23, 4, 5), (12, 12, 1), (40, 5, 8), (3, 1, 3)], ids=str)
+def test_columns_of_a_local_basis_share_no_unit(hidden, size, own):
+    basis = circuit.local_basis(hidden, size, torch.Generator().manual_seed(0))
+    assert basis.shape == (hidden, size) and basis.dtype == torch.float64
+    used = basis != 0
+    assert used.sum(0).tolist() == [own] * size and used.sum(1).max() == 1
+    # equal sizes: the root of a mean of equal squares is rounded once
+    torch.testing.assert_close(basis[used].abs(), torch.full_like(basis[used], own**-0.5), rtol=1e-15, atol=0)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(size).double(), rtol=0, atol=1e-14)
+    linear = linear_rnn(VariableBinding.repeat_copy(size, 1), basis)  # a basis like any other
+    torch.testing.assert_close(linear.W_r[0], basis[:, -1:].T, rtol=0, atol=1e-14)
+
+
+def test_signs_of_a_local_basis_are_random_and_its_generators_own():
+    before = torch.get_rng_state()
+    a, b, c = (circuit.local_basis(400, 4, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(a, b) and not torch.equal(a, c) and torch.equal(torch.get_rng_state(), before)
+    # of 100 signs a column, the number of +1 has a standard deviation of 5
+    assert ((a > 0).sum(0) - 50).abs().max() < 20
+
+
 def test_wrong_bases_are_refused():
     task = VariableBinding.repeat_copy(2, 2)
     with pytest.raises(ValueError, match="size"):
         circuit.random_basis(3, 4, torch.Generator())
     with pytest.raises(ValueError, match="size"):
         circuit.random_basis(3, 0, torch.Generator())
+    for size in (0, 4):
+        with pytest.raises(ValueError, match=rf"^size must lie in 1 … hidden = 3 for units of its own, got {size}"):
+            circuit.local_basis(3, size, torch.Generator())
     with pytest.raises(SHAPE_ERRORS, match="basis"):
         linear_rnn(task, torch.eye(5))
     with pytest.raises(ValueError, match=r"basis.* rank 3 of 4"):

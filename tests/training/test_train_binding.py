@@ -1,5 +1,6 @@
 """Training: PyTorch's own update, every model by itself, and nothing lost to Ctrl-C, a kill or a divergence."""
 
+import json
 import logging
 import math
 import os
@@ -144,6 +145,52 @@ def test_without_a_kernel_training_is_autograd_bit_for_bit_and_the_log_says_so_o
         assert all(same_bits(getattr(run.model[m], name), getattr(model, name)) for name in WEIGHTS)
 
 
+def test_training_with_noise_adds_normal_numbers_to_every_state():
+    """The recurrence and the update as they are written; a step draws its sequences, then its noise."""
+    sigma, lr, l2, clip, steps, threshold = 0.2, 3e-3, 0.01, 0.5, 20, 0.55
+    options = dict(lr=lr, l2=l2, clip=clip, threshold=threshold, every=1, steps=steps)
+    run = fit(TASK, **SMALL | dict(seeds=[4]) | options, noise=sigma)
+    (generator,) = generators(4)
+    weights = {name: w[0].clone().requires_grad_() for name, w in draw([generator]).weights.items()}
+    optimiser, level = torch.optim.Adam(weights.values(), lr=lr, weight_decay=l2), 0
+    for step in range(steps):
+        horizon = SMALL["horizons"][level]
+        inputs, targets = TASK.sample(5, horizon, generator)
+        noise = torch.randn(3 + horizon, 5, 7, generator=generator)
+        h, loss, right = torch.zeros(5, 7), torch.zeros(()), 0.0
+        for t, kick in enumerate(noise):
+            drive = h @ weights["W_hh"].T + (inputs[0, t] @ weights["W_uh"].T if t < 3 else 0)
+            h = drive.tanh() + sigma * kick
+            if t >= 3:
+                written = h @ weights["W_r"].T
+                loss = loss + (written - targets[0, t - 3]).square().mean() / horizon
+                right += (written.sign() == targets[0, t - 3].sign()).float().mean().item() / horizon
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights.values(), clip)
+        optimiser.step()
+        # tolerances as without noise, against torch.nn.RNN above
+        assert run.history.loss[step].item() == pytest.approx(loss.item(), rel=1e-5)
+        assert run.history.accuracy[step].item() == pytest.approx(right, abs=1e-6)
+        assert run.history.horizon[step].item() == horizon
+        level = min(level + (right > threshold), 2)
+    assert level > 0
+    for name in WEIGHTS:
+        torch.testing.assert_close(getattr(run.model, name)[0], weights[name].detach(), rtol=0, atol=3e-6)
+    # what judges it is without noise
+    assert torch.equal(run.accuracy, evaluate(run.model, TASK, horizon=9, seeds=[4]))
+
+
+@pytest.mark.parametrize("none", [0, 0.0, np.float32(0)], ids=repr)
+def test_no_noise_is_training_as_it_was(with_and_without_a_kernel, none):
+    settings = LONG | dict(steps=25)
+    assert_same_run(fit(TASK, **settings, noise=none), fit(TASK, **settings))
+    noisy = fit(TASK, **settings, noise=1e-3)
+    assert not torch.equal(noisy.model.W_hh, fit(TASK, **settings).model.W_hh)
+    # the first sequences are drawn before the first noise, from the same weights
+    torch.testing.assert_close(noisy.history.loss[0], fit(TASK, **settings).history.loss[0], rtol=0.02, atol=0)
+
+
 def test_history_and_snapshots_say_what_the_weights_say():
     run = fit(TASK, **SMALL, seeds=[0, 1], steps=30, lr=[1e-2, 3e-3], snapshots=range(31))
     assert run.history.steps.tolist() == [0, 7, 14, 21, 28]
@@ -187,6 +234,19 @@ def test_a_model_of_an_ensemble_is_the_model_trained_alone_bit_for_bit(with_and_
     for m in range(5):
         alone = fit(TASK, **SMALL | {k: [v[m]] for k, v in settings.items()}, steps=40, snapshots=[0, 13, 40])
         assert_same_run(alone, together, slice(m, m + 1))
+
+
+@pytest.mark.parametrize("cell", ["elman", "lstm"])
+def test_with_noise_a_model_of_an_ensemble_is_the_model_trained_alone_bit_for_bit(cell):
+    settings = SMALL | dict(cell=cell, noise=0.1, steps=30, snapshots=[0, 13, 30])
+    each = dict(seeds=[3, 0, 3], lr=[1e-2, 1e-3, 3e-2], threshold=[0.51, 0.61, 1.0])
+    together = fit(TASK, **settings | each)
+    assert len(together.history.horizon[-1].unique()) > 1
+    for m in range(3):
+        alone = fit(TASK, **settings | {name: [values[m]] for name, values in each.items()})
+        assert alone.model == together.model[m] and same_bits(alone.accuracy, together.accuracy[m : m + 1])
+        assert same_bits(alone.history.loss, together.history.loss[:, m : m + 1])
+        assert all(model == together.snapshots[step][m] for step, model in alone.snapshots.items())
 
 
 @pytest.mark.parametrize(("hidden", "batch"), [(1, 1), (13, 3), (33, 17)], ids=str)
@@ -344,6 +404,31 @@ def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, checkpoint_every):
     assert_same_run(second, whole)
     assert_same_run(fit(TASK, **settings, steps=45), whole)  # nothing left to do: read back from the file
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 6, 1000])
+def test_a_run_with_noise_in_two_parts_is_the_run_in_one(tmp_path, checkpoint_every):
+    settings = LONG | dict(noise=0.1, checkpoint=tmp_path / "run", checkpoint_every=checkpoint_every)
+    fit(TASK, **settings, steps=23)
+    assert_same_run(fit(TASK, **settings, steps=45), fit(TASK, **LONG, noise=0.1, steps=45))
+
+
+def test_checkpoints_that_are_older_than_noise_are_those_without(tmp_path):
+    """They do not name it, and neither do those of a run without any."""
+    path = tmp_path / "run"
+    fit(TASK, **LONG, steps=20, checkpoint=path, noise=0.0)
+    with safe_open(path, framework="pt") as file:
+        run = json.loads(file.metadata()["run"])
+    named = "triple history dim cell seeds hidden batch every clip lr l2 threshold horizons snapshots"
+    assert run.keys() == set(named.split())
+    with pytest.raises(ValueError, match=r"checkpoint.* another run.*'noise': \(None, 0.1\)"):
+        fit(TASK, **LONG, steps=40, checkpoint=path, noise=0.1)
+    assert_same_run(fit(TASK, **LONG, steps=40, checkpoint=path), fit(TASK, **LONG, steps=40))
+    noisy = tmp_path / "noisy"
+    fit(TASK, **LONG, steps=20, checkpoint=noisy, noise=0.1)
+    for other in (0.0, 0.2):
+        with pytest.raises(ValueError, match=r"checkpoint.* another run.*'noise'"):
+            fit(TASK, **LONG, steps=40, checkpoint=noisy, noise=other)
 
 
 def test_a_checkpoint_does_not_change_the_run(tmp_path):
@@ -714,6 +799,9 @@ def test_progress_bar_counts_every_step_and_can_be_off(capsys):
         ("batch", 0),
         ("clip", 0.0),
         ("clip", math.nan),
+        ("noise", -0.1),
+        ("noise", math.nan),
+        ("noise", math.inf),
         ("every", 0),
         ("snapshots", [5]),
         ("snapshots", [-1]),

@@ -53,7 +53,8 @@ def gains(groups: Mapping[str, tuple[Values, Values]], bound: float) -> Axes:
     a line at ``bound``."""
     ax = plt.subplots(figsize=(6.6, 4.3))[1]
     for (name, (gain, late)), color, marker in zip(groups.items(), cycle(LINES), cycle(MARKERS), strict=False):
-        x, y = as_numpy(gain, f"gain of {name}", None, real=True), as_numpy(late, name, None, real=True)
+        x = as_numpy(gain, f"gain of {name}", None, real=True)
+        y = as_numpy(late, name, len(x), real=True)
         ax.scatter(x, 100 * y, color=color, marker=marker, s=46, alpha=0.75, label=f"{name} ({len(x)})", linewidths=0)
     ax.axvline(bound, color=BLACK, linestyle="--", linewidth=1)
     ax.axhline(50, color=GRAY, linestyle=":", linewidth=1)
@@ -86,6 +87,8 @@ def conditions(late: Mapping[str, Values], gain: Mapping[str, Values]) -> Figure
     """One row a condition, a mark a network: right signs in percent late, left, and the gain of the cycle that restores
     least, right."""
     names = list(late)
+    if gain.keys() != late.keys():
+        raise ValueError(f"gain must name the conditions of late, {names}, got {list(gain)}")
     figure, axes = plt.subplots(1, 2, figsize=(8.2, 1.2 + 0.3 * len(names)), sharey=True, width_ratios=(3, 2))
     for ax, values, factor, color in ((axes[0], late, 100, LINES[0]), (axes[1], gain, 1, LINES[1])):
         for row, name in enumerate(names):

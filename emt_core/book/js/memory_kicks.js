@@ -229,7 +229,7 @@ function render({ model, el }) {
   const time = timeline({ label: "Step", last, start: now(), period: 80, status, describe, onMove });
   time.element.lastChild.before(...ahead, restart);
   const deaf = heed(model, el, ["network", "kicks", "step", "size", "kind"]);
-  const root = html("div", { class: "emt-explorer emt-travel emt-curves" },
+  const root = html("div", { class: "emt-explorer emt-kicks emt-travel emt-curves" },
     ...(names.length > 1 ? [labelled("Network", networkMenu)] : []),
     writtenHeading, written.element, twinHeading, twin.element,
     note("heading", "relative distance to the twin, by step"), drawing,
