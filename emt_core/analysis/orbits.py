@@ -84,6 +84,7 @@ def find(
         step: F, in operations of torch that ``vmap`` and autograd know; float64, each row by itself.
         tolerance: largest |F^k(h) − h| of a zero. Below it a start goes on until a step is shorter than ``merge`` / 4
             or rounding ends it, so that all starts that lead to one zero end within ``merge`` of it.
+            Far out, where gates saturate, |r| may be as small with no zero near: a GRU comes to no state beyond ±1.
         slow: largest |F^k(h) − h| of a slow point; 1e-2 is the speed q = |r|²/2 = 5e-5 of Sussillo & Barak.
         merge: states closer than this are the same, as are those joined by a chain of such; the one of the least
             residual is kept. Of a continuum of zeros as many are found as there are starts that lead to it.

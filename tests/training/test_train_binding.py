@@ -270,10 +270,11 @@ def advance(group: variable_binding._Models, goal: int) -> None:
         group.advance()
 
 
-def test_models_that_share_one_product_train_as_they_do_alone():
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_models_that_share_one_product_train_as_they_do_alone(noise):
     # CUDA advances all models in one group; such a group on the CPU must agree with groups of one model to rounding
     config = dict(cell="elman", seeds=[0, 1, 2, 3], hidden=7, steps=25, batch=5, every=1, clip=1.0, snapshots=[10])
-    config |= dict(lr=[1e-3, 1e30, 3e-3, 1e-3], l2=[0.0, 0.0, 0.1, 0.0])
+    config |= dict(noise=noise, lr=[1e-3, 1e30, 3e-3, 1e-3], l2=[0.0, 0.0, 0.1, 0.0])
     config |= dict(threshold=[0.51, 0.51, 0.61, 2.0], horizons=[3, 4, 6])
     group = grouped(config)
     advance(group, 25)
@@ -289,9 +290,10 @@ def test_models_that_share_one_product_train_as_they_do_alone():
     assert group.weights.isfinite().all()
 
 
-def test_models_that_share_one_product_resume_together():
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_models_that_share_one_product_resume_together(noise):
     config = dict(cell="elman", seeds=[3, 1, 2], hidden=7, steps=20, batch=5, every=1, clip=1.0, snapshots=[])
-    config |= dict(lr=[1e-3] * 3, l2=[0.0] * 3, threshold=[0.6] * 3, horizons=[3, 4])
+    config |= dict(noise=noise, lr=[1e-3] * 3, l2=[0.0] * 3, threshold=[0.6] * 3, horizons=[3, 4])
     whole, first, second = grouped(config), grouped(config | dict(steps=9)), grouped(config)
     advance(whole, 20)
     advance(first, 9)
@@ -309,7 +311,7 @@ def test_models_that_share_one_product_share_one_workspace():
     if module is None:
         pytest.skip("no compiled kernel here")
     config = dict(cell="elman", seeds=[0, 1, 2, 3, 4, 5], hidden=7, steps=60, batch=5, every=1, clip=1.0, snapshots=[])
-    config |= dict(lr=[3e-3] * 6, l2=[0.0] * 6, threshold=[0.3, 0.45, 0.5, 0.55, 0.61, 2.0])
+    config |= dict(noise=0.0, lr=[3e-3] * 6, l2=[0.0] * 6, threshold=[0.3, 0.45, 0.5, 0.55, 0.61, 2.0])
     group, held, alone = grouped(config | dict(horizons=[3, 4, 5, 6, 7, 8])), [], {}
     computed, workspace = group.loss_and_grad, group.workspace
 
