@@ -2,12 +2,12 @@
 
 Each start descends by Levenberg–Marquardt steps δ = −(JᵀJ + λI)⁻¹ Jᵀ r, J the Jacobian of r. One singular value
 decomposition of J gives δ for all λ of a ladder, λ = 0 (Newton's step, the shortest one where J is singular) among
-them, each with and without its geodesic acceleration, and the start takes the one that lowers |r| most, until none
-does. JᵀJ is never made: its condition is the square of J's, which by a multiplier μ close to 1 is already 1 / |1 − μ|.
+them, each with and without its geodesic acceleration, and the start takes the one that lowers ‖r‖ most, until none
+does. JᵀJ is never made: its condition is the square of J's, by a multiplier μ close to 1 already ``1 / |1 − μ|``.
 The order of convergence is 3 at a zero without a multiplier 1.
 
 Sources: Sussillo & Barak 2013, Neural Computation 25, 626 (zeros and slow points of networks, by gradient descent on
-|r|²/2); Transtrum & Sethna 2012, arXiv:1201.5885 (the acceleration, which follows a valley's bend).
+‖r‖²/2); Transtrum & Sethna 2012, arXiv:1201.5885 (the acceleration, which follows a valley's bend).
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ Step = Callable[[Tensor], Tensor]  #: F: (B, n) -> (B, n), float64, each row by 
 
 LADDER = (0.0, *(10.0**p for p in range(-12, 5)))  # λ, in units of the largest singular value of J squared, at least 1
 NEUTRAL = 1e-12  # singular values below this, in units of the largest, at least 1, are rounding: no step goes that way
-ROUNDING = torch.finfo(torch.float64).eps  # of |h|: a step that lowers |r| by less lowers nothing
-FLAT = 1e-4  # largest slope of |r| at a slow point; states and r have one unit, so that a slope has none
+ROUNDING = torch.finfo(torch.float64).eps  # of |h|: a step that lowers ‖r‖ by less lowers nothing
+FLAT = 1e-4  # largest slope of ‖r‖ at a slow point; states and r have one unit, so that a slope has none
 CHUNK = 64  # rows of Jacobians that are made at once: each needs the memory of a step
 
 
 class Status(StrEnum):
     """What became of a start."""
 
-    CONVERGED = "converged"  # |r| is at most ``tolerance``
-    SLOW = "slow"  # a slow point: |r| is larger, at most ``slow``, and least: its slope |Jᵀ r| / |r| is at most 1e-4
-    FAILED = "failed"  # neither: |r| is least where it is large, iterations ran out, or something is not finite
+    CONVERGED = "converged"  # ‖r‖ is at most ``tolerance``
+    SLOW = "slow"  # a slow point: ‖r‖ is larger, at most ``slow``, and least: its slope ‖Jᵀ r‖ / ‖r‖ is at most 1e-4
+    FAILED = "failed"  # neither: ‖r‖ is least where it is large, iterations ran out, or something is not finite
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Orbits:
     """The K distinct states to which B starts led, converged ones before slow ones, then in the order of their entries.
     Starts that failed have no state here; ``start_status`` and ``of_start`` count them.
 
-    ``residual`` is |F^k(h) − h|, the 2-norm, of that very ``state``, ``jacobian`` that of F^k there, ``multipliers``
+    ``residual`` is ‖F^k(h) − h‖, the 2-norm, of that very ``state``, ``jacobian`` that of F^k there, ``multipliers``
     its eigenvalues, the largest modulus first, and ``iterations`` how many led from a start to that very state.
     ``least_period`` is the least divisor p of k with F^p(h) within ``merge`` of h. States that are on one orbit, one
     within ``merge`` of F^j of the other, have the same number in ``orbit``: 0, 1, …, in the order of their first ones.
@@ -82,10 +82,10 @@ def find(
 
     Args:
         step: F, in operations of torch that ``vmap`` and autograd know; float64, each row by itself.
-        tolerance: largest |F^k(h) − h| of a zero. Below it a start goes on until a step is shorter than ``merge`` / 4
+        tolerance: largest ‖F^k(h) − h‖ of a zero. Below it a start goes on until a step is shorter than ``merge`` / 4
             or rounding ends it, so that all starts that lead to one zero end within ``merge`` of it.
-            Far out, where gates saturate, |r| may be as small with no zero near: a GRU comes to no state beyond ±1.
-        slow: largest |F^k(h) − h| of a slow point; 1e-2 is the speed q = |r|²/2 = 5e-5 of Sussillo & Barak.
+            Far out, where gates saturate, ‖r‖ may be as small with no zero near: a GRU comes to no state beyond ±1.
+        slow: largest ‖F^k(h) − h‖ of a slow point; 1e-2 is the speed q = ‖r‖²/2 = 5e-5 of Sussillo & Barak.
         merge: states closer than this are the same, as are those joined by a chain of such; the one of the least
             residual is kept. Of a continuum of zeros as many are found as there are starts that lead to it.
 
@@ -145,7 +145,7 @@ class Directions(NamedTuple):
 
 def directions(found: Orbits, k: Index, neutral: float | int = 1e-3) -> Directions:
     """The subspaces at state ``k``, by ordered real Schur forms, which need no eigenvectors: a Jacobian may lack some.
-    ``neutral`` is the largest | |μ| − 1 | of a multiplier that counts as neither stable nor unstable."""
+    ``neutral`` is the largest ``||μ| − 1|`` of a multiplier that counts as neither stable nor unstable."""
     if (k := integer("k", k, 0)) >= len(found.state):
         raise ValueError(f"k must be below the number of states, {len(found.state)}, got {k}")
     width, J = number("neutral", neutral, positive=False), found.jacobian[k].numpy()
@@ -167,7 +167,7 @@ def _descents(
     while active.any():
         h, r, at = h.clone(), r.clone(), active.nonzero()[:, 0]
         J = _jacobian(step, h[at], period) - torch.eye(h.shape[1]).to(h)
-        U, s, Vh = torch.linalg.svd(J.nan_to_num(0.0, 0.0, 0.0))  # no step is taken but one that lowers |r|
+        U, s, Vh = torch.linalg.svd(J.nan_to_num(0.0, 0.0, 0.0))  # no step is taken but one that lowers ‖r‖
         top = s[:, :1].clamp_min(1)
         s = torch.where(s > NEUTRAL * top, s, torch.inf)[:, None]  # as good as no step that way
         gain = 1 / (s + top.square()[:, :, None] * h.new_tensor(LADDER)[:, None] / s)

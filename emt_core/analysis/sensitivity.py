@@ -203,8 +203,8 @@ def interaction_bound(
 def eigenvalue_conditions(
     matrix: Float[Tensor, "M N N"],
 ) -> tuple[Complex[Tensor, "M N"], Float[Tensor, "M N"]]:
-    """Eigenvalues λ and their condition numbers κ = 1/|yᴴx|, with left and right eigenvectors y, x of length one: to
-    first order |δλ| ≤ κ ‖δW‖₂, which δW ∝ y xᴴ attains. 1 if W is normal; infinite, but for rounding, where
+    """Eigenvalues λ and their condition numbers κ = ``1/|yᴴx|``, with left and right eigenvectors y, x of length
+    one: to first order ``|δλ| ≤ κ ‖δW‖₂``, which δW ∝ y xᴴ attains. 1 if W is normal; infinite, but for rounding, where
     eigenvectors coincide, as for entries of Φ that are forgotten."""
     found = [scipy.linalg.eig(W, left=True) for W in _finite(matrix).numpy()]
     values, left, right = (torch.from_numpy(np.stack(part).astype(complex)) for part in zip(*found, strict=True))
@@ -213,7 +213,7 @@ def eigenvalue_conditions(
 
 def count_margin(matrix: Float[Tensor, "M N N"], threshold: float | int = 0.9, angles: int = 256) -> Float[Tensor, "M"]:
     """Every change with ‖δW‖₂ below this leaves as many eigenvalues above ``threshold`` in modulus as there are: the
-    least singular value of W − zI on the circle |z| = ``threshold``, which an eigenvalue has to cross (Trefethen and
+    least singular value of W − zI on the circle ``|z| = threshold``, which an eigenvalue has to cross (Trefethen and
     Embree 2005). It moves no faster than z: from points at so many ``angles`` of the upper half circle it is known to
     π · threshold / (2 · angles), which is taken off. Needs no eigenvectors, and one SVD an angle."""
     threshold, angles = number("threshold", threshold, positive=True), integer("angles", angles, 1)
