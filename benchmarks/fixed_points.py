@@ -13,15 +13,13 @@ a table and appends its rows to results/fixed_points.csv.
 """
 
 import argparse
-import csv
 import os
 import platform
-import subprocess
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from gru_cpu import append
 from torch import Tensor
 
 from emt_core.analysis import orbits
@@ -116,20 +114,6 @@ def measure(name: str, count: int, cap: float) -> list[dict[str, str | int]]:
     return rows
 
 
-def append(rows: list[dict[str, str | int]]) -> None:
-    """Add rows to the table, with what made them."""
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    about = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": commit.stdout.strip()}
-    about |= {"torch": torch.__version__, "hardware": f"{platform.machine()} CPU, one of {os.cpu_count()} cores"}
-    RESULTS.parent.mkdir(exist_ok=True)
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, fieldnames=[*rows[0], *about], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(row | about for row in rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--maps", nargs="+", choices=MAPS, default=list(MAPS))
@@ -138,7 +122,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for name in options.maps:
-        append(measure(name, options.starts, options.cap))
+        hardware = f"{platform.machine()} CPU, one of {os.cpu_count()} cores"
+        append(measure(name, options.starts, options.cap), RESULTS, hardware)
 
 
 if __name__ == "__main__":

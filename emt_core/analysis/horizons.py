@@ -22,8 +22,6 @@ from emt_core.support.checks import Index, integer
 from emt_core.tasks import VariableBinding
 from emt_core.tasks.sequences import Generators, each
 
-LOADS = ("signs", "gaussian")
-
 
 def accuracy_at(
     network: VectorNetwork, task: VariableBinding, steps: Iterable[Index], batch: Index, generators: Generators
@@ -65,7 +63,7 @@ def mode_correlation(
     learned: Complex[np.ndarray, "K"], theory: Complex[np.ndarray, "K"], steps: Iterable[Index]
 ) -> Float[np.ndarray, "T"]:
     """r(t), the correlation of outputs with their targets after each of T numbers of steps in linear theory, from the
-    network's K eigenvalues ρ_j e^{iθ_j} and the theory's, e^{iφ_j} (moduli are not looked at), matched by
+    network's K eigenvalues ρ_j e^{iθ_j} and the theory's, e^{iφ_j} (whose moduli are not looked at), matched by
     :func:`~emt_core.analysis.spectrum.match_optimal`. With δ_j = θ_j − φ_j,
 
         r(t) = Σ_j ρ_j^t cos(δ_j t) / √(K Σ_j ρ_j^{2t}).
@@ -94,20 +92,15 @@ def linear_prediction(
     learned: Complex[np.ndarray, "K"],
     theory: Complex[np.ndarray, "K"],
     steps: Iterable[Index],
-    loads: str = "signs",
 ) -> Float[np.ndarray, "T"]:
     """The accuracy that linear theory predicts from eigenvalues alone, by r(t) of :func:`mode_correlation`.
 
-    With ``loads="gaussian"`` output and target are jointly Gaussian, and their signs agree with probability
-    ½ + arcsin(r)/π (Sheppard 1899). The tasks' targets are ``"signs"``: an output is r x and the sum of many other
-    entries' shares, independent of x = ±1 and nearly Gaussian, of variance 1 − r² (in units of the output's). Its sign
-    is right with probability Φ(r / √(1 − r²)), Φ the normal distribution function. A sign is further from zero than
-    most of a Gaussian, and survives more: at r = 0.95 the two say 0.90 and 0.999.
+    An output is r x and the sum of many other entries' shares, independent of x = ±1 and nearly Gaussian, of variance
+    1 − r² (in units of the output's). Its sign is right with probability Φ(r / √(1 − r²)), Φ the normal distribution
+    function. (Were targets Gaussian as well, it would be ½ + arcsin(r)/π, Sheppard 1899. A sign is further from zero
+    than most of a Gaussian, and survives more: at r = 0.95 the two are 0.999 and 0.90.)
     """
-    if loads not in LOADS:
-        raise ValueError(f"loads must be one of {LOADS}, got {loads!r}")
-    angle = np.arcsin(mode_correlation(learned, theory, steps))
-    return 0.5 + angle / np.pi if loads == "gaussian" else ndtr(np.tan(angle))  # tan(arcsin r) = r / √(1 − r²)
+    return ndtr(np.tan(np.arcsin(mode_correlation(learned, theory, steps))))  # tan(arcsin r) = r / √(1 − r²)
 
 
 def predicted_horizon(
@@ -115,12 +108,11 @@ def predicted_horizon(
     theory: Complex[np.ndarray, "K"],
     level: float | int = 0.95,
     longest: Index = 10_000,
-    loads: str = "signs",
 ) -> Time:
     """The first step, of one network, at which :func:`linear_prediction` is below ``level``; ``longest``, censored,
     where it never is. What :func:`horizon` measures lags by the S steps that it averages, at most."""
     longest = _checked(level, longest)
-    below = linear_prediction(learned, theory, range(1, longest + 1), loads) < level
+    below = linear_prediction(learned, theory, range(1, longest + 1)) < level
     first = int(below.argmax()) + 1 if below.any() else longest
     return Time(torch.tensor(first), torch.tensor(not below.any()))
 

@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from emt_core.analysis.edits.basis import window
 from emt_core.analysis.memories import VariableMemories, fitted_memories
 from emt_core.networks import Elman, VectorNetwork
 from emt_core.networks.vectors import elman
@@ -51,7 +52,7 @@ class Regeneration:
 
     @property
     def weakest(self) -> Float[Tensor, "M"]:
-        """The gain of the cycle that restores least: 1 keeps errors, below 1 all contents are restored."""
+        """The gain of the cycle that restores least: at 1 it keeps errors, below 1 no cycle does."""
         return self.gain.max(1).values
 
     @property
@@ -82,18 +83,18 @@ def regeneration(
     with torch.no_grad():
         states, _ = wide.rollout(inputs, after)
     h, z = states[:, -1], states[:, -2] @ wide.W_hh.mT
-    held = torch.cat([inputs, targets], 1)[:, -task.history :].transpose(1, 2).flatten(2)
+    held = window(torch.cat([inputs, targets], 1), task.history, task.history + after)
     H, Z = (fitted_memories(part, held, task)[0].basis for part in (h, z))
     slope = (1 - h.square()).mean(1)[..., None]
     power = Z.square()
-    off = torch.zeros(H.shape[2]).masked_fill(~circuit.on_cycle(task), math.nan)
-    elasticity = (H * slope * Z).sum(1) / H.square().sum(1) + off
-    ownership = (power.square() / power.sum(2, keepdim=True)).nan_to_num(0).sum(1) / power.sum(1) + off
+    off_cycle = torch.zeros(H.shape[2]).masked_fill(~circuit.on_cycle(task), math.nan)
+    elasticity = (H * slope * Z).sum(1) / H.square().sum(1) + off_cycle
+    ownership = (power.square() / power.sum(2, keepdim=True)).nan_to_num(0).sum(1) / power.sum(1) + off_cycle
     loops = [list(entries) for entries, _ in circuit.cycles(task)]
     return Regeneration(
         elasticity,
         ownership,
-        Z.abs().max(1).values + off,
+        Z.abs().max(1).values + off_cycle,
         torch.stack([elasticity[:, loop].prod(1) for loop in loops], 1),
         torch.stack([ownership[:, loop].max(1).values for loop in loops], 1),
     )

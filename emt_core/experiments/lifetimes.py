@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from emt_core.analysis import horizons, spectrum, stability
+from emt_core.analysis.edits.trials import running
 from emt_core.analysis.regeneration import regeneration
 from emt_core.experiments import jobs, variable_binding
 from emt_core.experiments.provenance import number
 from emt_core.experiments.table import Swept, drive, takes, weights_file
 from emt_core.experiments.variable_binding import THRESHOLD, Model
-from emt_core.networks import VectorNetwork, load
+from emt_core.networks import Elman, VectorNetwork, load
 from emt_core.support import checks
 from emt_core.support.random_streams import stream
 from emt_core.tasks import VariableBinding
@@ -88,13 +89,11 @@ def measure(model: VectorNetwork, task: VariableBinding, seed: int) -> dict[str,
     right = horizons.accuracy_at(model, task, steps, SEQUENCES, [stream(seed, "lasting")])[0]
     at = torch.tensor(steps)
     found = {f"accuracy_{last}": number(right[(at > last - WINDOW) & (at <= last)].mean()) for last in STEPS}
-    with torch.no_grad():
-        inputs = task.inputs(SEQUENCES, [stream(seed, "lasting")], model.W_r.dtype)
-        h = model.rollout(inputs, SETTLED)[0][:, -1]
+    h = running(task, model, SETTLED, SEQUENCES, [stream(seed, "lasting")]).h
     kicked = stability.kick(h, KICK, [stream(seed, "kick")])
     found["kept"] = number(stability.distance(model, h, kicked, [LATER]).median())
     found["size"] = number(h.square().mean().sqrt())
-    if "W_uh" not in model.weights:
+    if not isinstance(model.cell, Elman):
         return found | dict.fromkeys(OF_CIRCUITS)
     moduli = spectrum.eigenvalues(model.W_hh[0]).abs().sort(descending=True).values[: circuit.effective_rank(task)]
     restored = regeneration(model, task, [stream(seed, "regeneration")])

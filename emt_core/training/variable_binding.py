@@ -120,12 +120,11 @@ class _Models(Group):
         weights, moment1, moment2 = self.weights[pick], self.moment1[pick], self.moment2[pick]
         drawing, batch = [self.generators[i] for i in members], self.config["batch"]
         inputs, targets = self.task.sample(batch, horizon, drawing)
-        more: tuple[Tensor, ...] = ()
-        network = self.model(weights)
+        network, noise = self.model(weights), None
         if self.noise:
             shape = (inputs.shape[1] + horizon, batch, network.state_size)
-            more = (self.noise * torch.stack([torch.randn(shape, generator=g, device=g.device) for g in drawing]),)
-        loss, accuracy, grads = self.loss_and_grad(network, inputs, targets, *more)
+            noise = self.noise * torch.stack([torch.randn(shape, generator=g, device=g.device) for g in drawing])
+        loss, accuracy, grads = self.loss_and_grad(network, inputs, targets, noise)
         grad = flat({name: grads[name] for name in network.weights})
         updated = self.clip_and_adam(
             weights, moment1, moment2, grad, loss, self.lr[pick], self.l2[pick], self.config["clip"], self.step + 1
@@ -165,7 +164,9 @@ def _way(network: VectorNetwork, device: str, noisy: bool) -> tuple[Callable, Ca
         return loss_and_grad, adam.clip_and_adam, None
     workspace = kernel.Workspace()
 
-    def by_kernel(network: VectorNetwork, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def by_kernel(
+        network: VectorNetwork, inputs: Tensor, targets: Tensor, noise: None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         matrices = network.W_uh, network.W_hh, network.W_r
         loss, accuracy, (d_uh, d_hh, d_r) = kernel.loss_and_grad(*matrices, inputs, targets, workspace)
         return loss, accuracy, {"W_uh": d_uh, "W_hh": d_hh, "W_r": d_r}

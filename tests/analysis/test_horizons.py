@@ -154,21 +154,19 @@ def test_correlation_is_that_of_the_covariances(seed):
     assert found[-1] < 0.999
 
 
-@pytest.mark.parametrize("loads", horizons.LOADS)
-def test_prediction_is_the_share_of_right_signs_in_simulated_modes(loads):
+def test_prediction_is_the_share_of_right_signs_in_simulated_modes():
     modes, theory, learned = moved_modes(one_cycle(5, 8), 0.03, 0.02, 1)
     steps, rng = [1, 20, 40, 80, 160], np.random.default_rng(0)
-    x = rng.normal(size=(40, 20_000))
-    x = np.sign(x) if loads == "signs" else x
+    x = np.sign(rng.normal(size=(40, 20_000)))
     right = []
     for t in steps:
         wanted, held = ((modes @ np.diag(values**t) @ modes.conj().T).real @ x for values in (theory, learned))
         right.append((wanted * held > 0).mean())
-    found = horizons.linear_prediction(learned, theory, steps, loads)
+    found = horizons.linear_prediction(learned, theory, steps)
     assert found[0] > 0.97 and found[-1] < 0.8 and (np.diff(found) < 0).all()
     # 20,000 independent runs: at most ½/√20,000 = 0.0035 of standard error, had all 40 entries of a run one fate; four
     # of them. A sum of signs is not quite normal, by kurtosis terms of order 1/40 times the density's curvature: 0.005
-    np.testing.assert_allclose(found, right, rtol=0, atol=4 * 0.0035 + (0.005 if loads == "signs" else 0))
+    np.testing.assert_allclose(found, right, rtol=0, atol=4 * 0.0035 + 0.005)
 
 
 def test_prediction_is_the_accuracy_of_a_linear_network_with_that_spectrum():
@@ -189,22 +187,20 @@ def test_prediction_is_the_accuracy_of_a_linear_network_with_that_spectrum():
 
 
 def test_prediction_of_phases_alone_is_the_closed_form():
-    """All modes turned by ±δ: r = cos δt, and accuracy is 1 − δt/π of Gaussian loads, Φ(cot δt) of signs."""
+    """All modes turned by ±δ: r = cos δt, and accuracy is Φ(cot δt)."""
     theory, d, t = np.exp(1j * np.array([0.5, 1.5, -0.5, -1.5])), 0.002, np.array([1, 100, 700])
     learned = (theory * np.exp(1j * d * np.array([1, -1, -1, 1])))[[2, 0, 3, 1]]
     r = horizons.mode_correlation(learned, theory, t)
     np.testing.assert_allclose(r, np.cos(d * t), rtol=0, atol=1e-13)  # t times the rounding of an argument
     # arcsin is off by √(2ε) = 2e-8 where r is rounded next to 1, ε δt / sin δt elsewhere
-    gaussian, signs = (horizons.linear_prediction(learned, theory, t, loads) for loads in ("gaussian", "signs"))
-    np.testing.assert_allclose(gaussian, 1 - d * t / np.pi, rtol=0, atol=1e-8)
+    signs = horizons.linear_prediction(learned, theory, t)
     np.testing.assert_allclose(signs, norm.cdf(1 / np.tan(d * t)), rtol=0, atol=1e-8)
     for level in (0.95, 0.7):
-        ends = {"gaussian": (1 - level) * np.pi / d, "signs": np.arctan(1 / norm.ppf(level)) / d}
-        for loads, end in ends.items():
-            found = horizons.predicted_horizon(learned, theory, level, loads=loads)
-            assert found.step.item() == math.floor(end) + 1 and not found.censored
-            cut = horizons.predicted_horizon(learned, theory, level, math.floor(end), loads)
-            assert cut.step.item() == math.floor(end) and cut.censored
+        end = np.arctan(1 / norm.ppf(level)) / d
+        found = horizons.predicted_horizon(learned, theory, level)
+        assert found.step.item() == math.floor(end) + 1 and not found.censored
+        cut = horizons.predicted_horizon(learned, theory, level, math.floor(end))
+        assert cut.step.item() == math.floor(end) and cut.censored
 
 
 def test_moduli_alone_leave_the_largest_mode():
@@ -244,8 +240,6 @@ def test_wrong_arguments_are_named():
             horizons.predicted_horizon(values, values, **{name: bad})
     with pytest.raises(ValueError, match=r"^steps must be at least 0, got -1"):
         horizons.linear_prediction(values, values, [-1])
-    with pytest.raises(ValueError, match=r"^loads must be one of .*, got 'binary'"):
-        horizons.linear_prediction(values, values, [1], "binary")
     wrong = [("learned", (0 * values, values)), ("theory", (values, values * np.nan)), ("learned", (values[:0],) * 2)]
     for name, bad in wrong:
         with pytest.raises(ValueError, match=rf"^{name} must hold at least one eigenvalue"):

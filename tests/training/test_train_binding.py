@@ -315,11 +315,11 @@ def test_models_that_share_one_product_share_one_workspace():
     group, held, alone = grouped(config | dict(horizons=[3, 4, 5, 6, 7, 8])), [], {}
     computed, workspace = group.loss_and_grad, group.workspace
 
-    def watched(network, inputs, targets):
+    def watched(network, inputs, targets, noise):
         fresh = module.Workspace()
         module.loss_and_grad(network.W_uh, network.W_hh, network.W_r, inputs, targets, fresh)
         alone[network.models, targets.shape[1]] = fresh.bytes
-        found = computed(network, inputs, targets)
+        found = computed(network, inputs, targets, noise)
         held.append((group.workspace.bytes, max(alone.values())))
         return found
 

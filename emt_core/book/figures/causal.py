@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from emt_core.book.figures.labels import beside
-from emt_core.book.figures.style import BLACK, BLUE, DIVERGING, GRAY, LINES, Values, as_numpy, jitter
-from emt_core.book.text import SPACE, percent
+from emt_core.book.figures.style import BLACK, BLUE, DIVERGING, GRAY, LINES, Values, as_numpy, jitter, percent_table
 
 SHARES = LinearSegmentedColormap.from_list("shares", ["#ffffff", "#cfe3f2", BLUE])
 
@@ -38,27 +37,7 @@ def exact_grid(shares: Values, rows: Sequence[str], groups: Mapping[str, Sequenc
     ``groups``, each under its title."""
     columns = [column for group in groups.values() for column in group]
     shares = as_numpy(shares, "shares", len(rows), len(columns), real=True)
-    size = 1.6 + 0.5 * len(columns) + 0.15 * len(groups), 1.6 + 0.4 * len(rows)
-    widths = [len(group) for group in groups.values()]
-    figure, axes = plt.subplots(1, len(groups), figsize=size, width_ratios=widths, sharey=True, squeeze=False)
-    start = 0
-    for ax, (title, group) in zip(axes[0], groups.items(), strict=True):
-        part = shares[:, start : start + len(group)]
-        start += len(group)
-        ax.imshow(np.nan_to_num(part), cmap=SHARES, vmin=0, vmax=1, aspect="auto")
-        for (r, c), share in np.ndenumerate(part):
-            text = "–" if np.isnan(share) else percent(share).split(SPACE)[0]
-            ax.text(c, r, text, ha="center", va="center", fontsize=11, color="white" if share > 0.75 else BLACK)
-        ax.set_xticks(range(len(group)), group, rotation=60, ha="right", rotation_mode="anchor", fontsize=10)
-        ax.set_yticks(range(len(rows)), rows, fontsize=11)
-        ax.set_title(title, fontsize=12)
-        ax.tick_params(length=0)
-        ax.grid(False)
-        for edge in range(1, len(group)):
-            ax.axvline(edge - 0.5, color="white", linewidth=1.5)
-        for edge in range(1, len(rows)):
-            ax.axhline(edge - 0.5, color="white", linewidth=1.5)
-    return figure
+    return percent_table(shares, rows, groups, SHARES, rotation=60, ha="right", rotation_mode="anchor")
 
 
 def dots(measures: Mapping[str, Mapping[str, Values]], xlabel: str) -> Figure:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emt_core.book.figures.style import BLACK, DASHES, GRAY, LINES, MARKERS, Values, as_numpy, jitter
+from emt_core.book.figures.style import BLACK, DASHES, GRAY, LINES, MARKERS, Values, as_numpy, bundle, jitter
 
 FLOOR = 1e-8  # distances below are rounding: drawn there
 
@@ -21,9 +21,7 @@ def decay(steps: Values, accuracy: Mapping[str, Values], later: Values, kept: Ma
     for ax, x, curves, factor in ((axes[0], steps, accuracy, 100), (axes[1], later, kept, 1)):
         for (name, values), color, dash in zip(curves.items(), cycle(LINES), cycle(DASHES), strict=False):
             lines = factor * as_numpy(values, name, None, len(x), real=True)
-            lines = np.maximum(lines, FLOOR)
-            ax.plot(x, lines.T, color=color, linewidth=0.7, alpha=0.5)
-            ax.plot(x, np.median(lines, axis=0), color=color, linestyle=dash, linewidth=2.4, label=name)
+            bundle(ax, x, np.maximum(lines, FLOOR), color=color, linestyle=dash, label=name)
     axes[0].axhline(50, color=GRAY, linestyle=":", linewidth=1)
     axes[0].set(xscale="log", xlabel="output step", ylabel="signs right (%)", ylim=(45, 102))
     axes[0].legend(loc="lower left", fontsize=10)
@@ -32,8 +30,8 @@ def decay(steps: Values, accuracy: Mapping[str, Values], later: Values, kept: Ma
 
 
 def along_cycles(elasticity: Mapping[str, Sequence[Values]]) -> Figure:
-    """Elasticities of the entries of cycles, oldest first: a panel a name, a line for each cycle, (length,). 1: an
-    error of the amplitude is kept; 0: it is gone."""
+    """Elasticities along cycles, each entry followed by the one that it takes its content from: a panel a name, a line
+    for each cycle, (length,). 1: an error of the amplitude is kept; 0: it is gone."""
     figure, axes = plt.subplots(
         1, len(elasticity), figsize=(3.1 * len(elasticity) + 0.8, 3.4), sharey=True, squeeze=False
     )
@@ -75,8 +73,7 @@ def fates(gain: Values, accuracy: Mapping[str, Values]) -> Axes:
     ax = plt.subplots(figsize=(6.2, 3.9))[1]
     for (name, values), color, marker in zip(accuracy.items(), cycle(LINES), cycle(MARKERS), strict=False):
         lines = 100 * as_numpy(values, name, None, len(gain), real=True)
-        ax.plot(gain, lines.T, color=color, linewidth=0.7, alpha=0.5)
-        ax.plot(gain, np.median(lines, axis=0), color=color, marker=marker, linewidth=2.4, label=name)
+        bundle(ax, gain, lines, color=color, marker=marker, label=name)
     ax.axhline(50, color=GRAY, linestyle=":", linewidth=1)
     ax.set(xlabel="modulus of all eigenvalues at the origin", ylabel="signs right late (%)", ylim=(45, 102))
     ax.legend(loc="lower right", fontsize=10)

@@ -9,8 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from emt_core.book.figures.style import BLACK, BLUE, DASHES, GRAY, LINES, MARKERS, VERMILLION, Values, as_numpy
-from emt_core.book.text import SPACE, percent
+from emt_core.book.figures.style import (
+    BLACK,
+    BLUE,
+    DASHES,
+    GRAY,
+    LINES,
+    MARKERS,
+    VERMILLION,
+    Values,
+    as_numpy,
+    bundle,
+    percent_table,
+)
 
 COSTS = LinearSegmentedColormap.from_list("costs", ["#ffffff", VERMILLION])
 FLOOR = 1e-16  # what is below is rounding: drawn there
@@ -79,25 +90,7 @@ def losses(values: Values, rows: Sequence[str], groups: Mapping[str, Sequence[st
     """What a knob can cost (R, C) as a heat map in hundredths, NaN where it does not enter: one row a name, and columns
     in ``groups``, each under its title. Shades go from 0 to ``dark``, and are the same beyond."""
     values = as_numpy(values, "values", len(rows), sum(map(len, groups.values())), real=True)
-    widths = [len(group) for group in groups.values()]
-    size = 2.2 + 0.75 * values.shape[1], 1.3 + 0.42 * len(rows)
-    figure, axes = plt.subplots(1, len(groups), figsize=size, width_ratios=widths, sharey=True, squeeze=False)
-    parts = np.split(values, np.cumsum(widths)[:-1], axis=1)
-    for ax, (title, group), part in zip(axes[0], groups.items(), parts, strict=True):
-        ax.imshow(np.nan_to_num(part), cmap=COSTS, vmin=0, vmax=dark, aspect="auto")
-        for (r, c), loss in np.ndenumerate(part):
-            text = "–" if np.isnan(loss) else percent(loss).split(SPACE)[0]
-            ax.text(c, r, text, ha="center", va="center", fontsize=12, color="white" if loss > 0.7 * dark else BLACK)
-        ax.set_xticks(range(len(group)), group, fontsize=11)
-        ax.set_yticks(range(len(rows)), rows, fontsize=11)
-        ax.set_title(title, fontsize=12)
-        ax.tick_params(length=0)
-        ax.grid(False)
-        for c in range(1, len(group)):
-            ax.axvline(c - 0.5, color="white", linewidth=1.5)
-        for r in range(1, len(rows)):
-            ax.axhline(r - 0.5, color="white", linewidth=1.5)
-    return figure
+    return percent_table(values, rows, groups, COSTS, dark)
 
 
 def _lines(values: Values, name: str, length: int) -> np.ndarray:
@@ -107,10 +100,8 @@ def _lines(values: Values, name: str, length: int) -> np.ndarray:
 def _draw(ax: Axes, x: np.ndarray, curves: Mapping[str, Values]) -> None:
     styles = zip(curves.items(), cycle(LINES), cycle(MARKERS), cycle(DASHES), strict=False)
     for (name, values), color, marker, dash in styles:
-        lines = _lines(values, f"curves[{name!r}]", len(x))
-        ax.plot(x, lines, color=color, linewidth=0.6, alpha=0.45)
-        look = dict(color=color, marker=marker, linestyle=dash, markersize=5, linewidth=2.2, label=name)
-        ax.plot(x, np.median(lines, axis=1), **look)
+        lines = _lines(values, f"curves[{name!r}]", len(x)).T
+        bundle(ax, x, lines, color=color, marker=marker, linestyle=dash, markersize=5, label=name)
     if x.min() > 0 and x.max() / x.min() >= 30:
         ax.set_xscale("log")
     if any(np.min(line.get_ydata()) < 0 for line in ax.lines):

@@ -5,7 +5,7 @@ colour-blind; sign and kind are never shown by colour alone where a reader must 
 so that the site can invert a picture for dark mode.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+
+from emt_core.book.text import SPACE, percent
 
 Values = np.ndarray | torch.Tensor | Sequence
 
@@ -73,6 +75,40 @@ def panels(count: int, columns: int, panel: tuple, margin: tuple) -> tuple[Figur
     for ax in axes.flat[count:]:
         ax.set_axis_off()
     return figure, axes
+
+
+def bundle(ax: Axes, x: np.ndarray, lines: np.ndarray, **look: Any) -> None:
+    """A thin line for each network, (M, X) over x (X,), and a bold one for their median."""
+    ax.plot(x, lines.T, color=look["color"], linewidth=0.7, alpha=0.5)
+    ax.plot(x, np.median(lines, axis=0), linewidth=2.4, **look)
+
+
+def percent_table(
+    shares: np.ndarray, rows: Sequence[str], groups: Mapping[str, Sequence[str]], shades: LinearSegmentedColormap,
+    most: float = 1.0, **ticks: Any,
+) -> Figure:  # fmt: skip
+    """Shares (R, C) in percent, NaN as a dash, on `shades` from 0 to `most`: one row a name, and columns in `groups`,
+    each under its title. `ticks`: how the names of columns are written."""
+    widths = [len(group) for group in groups.values()]
+    size = 1.6 + 0.5 * sum(widths) + 0.15 * len(groups), 1.6 + 0.4 * len(rows)
+    figure, axes = plt.subplots(1, len(groups), figsize=size, width_ratios=widths, sharey=True, squeeze=False)
+    parts = np.split(shares, np.cumsum(widths)[:-1], axis=1)
+    for ax, (title, group), part in zip(axes[0], groups.items(), parts, strict=True):
+        ax.imshow(np.nan_to_num(part), cmap=shades, vmin=0, vmax=most, aspect="auto")
+        for (r, c), share in np.ndenumerate(part):
+            text = "–" if np.isnan(share) else percent(share).split(SPACE)[0]
+            color = "white" if share > 0.75 * most else BLACK
+            ax.text(c, r, text, ha="center", va="center", fontsize=11, color=color)
+        ax.set_xticks(range(len(group)), group, fontsize=10, **ticks)
+        ax.set_yticks(range(len(rows)), rows, fontsize=11)
+        ax.set_title(title, fontsize=12)
+        ax.tick_params(length=0)
+        ax.grid(False)
+        for edge in range(1, len(group)):
+            ax.axvline(edge - 0.5, color="white", linewidth=1.5)
+        for edge in range(1, len(rows)):
+            ax.axhline(edge - 0.5, color="white", linewidth=1.5)
+    return figure
 
 
 def jitter(count: int, reach: float = 0.25) -> np.ndarray:
