@@ -182,8 +182,8 @@ def _lasting(shipment: _Shipment, experiment: str) -> None:
             found = {"condition": condition, "triple": " ".join(map(str, model.triple))}
             found |= {name: row[name] for name in names} | {"rank": circuit.effective_rank(task)}
             found |= {"cycles": len(circuit.cycles(task)), "floor": circuit.linear_floor(task, lifetimes.FLOOR)}
-            found |= {name: row.get(name) for name in lifetimes.COLUMNS}
-            rows.append({k: round(v, 6) if isinstance(v, float) else v for k, v in found.items()})
+            measured = {name: row.get(name) for name in lifetimes.COLUMNS}
+            rows.append(found | {k: round(v, 6) if isinstance(v, float) else v for k, v in measured.items()})
     for name, condition in LASTING.items():
         models = [lifetimes.network(condition, seed) for seed in every]
         models = [model for model in models if model in shipment.table.rows][:2]
