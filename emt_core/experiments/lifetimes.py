@@ -55,13 +55,23 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     **{f"noise {sigma:g}": QUICK | {"noise": sigma} for sigma in (0.003, 0.01, 0.03, 0.1)},
     **{f"8 x 8 with noise {sigma:g}": PAPERS | QUICK | {"noise": sigma, "steps": 8000} for sigma in (0.01, 0.03)},
     "8 x 8 at rate 3e-3": PAPERS | {"lr": 3e-3, "steps": 6000},
-    **{cell: QUICK | {"cell": cell, "lr": 3e-3, "steps": 3000} for cell in ("gru", "lstm")},
 }
+#: cells, all trained alike on the same tasks
+CELLS: dict[str, dict[str, Any]] = {
+    "elman": {}, "biased elman": {"start": "biased"}, "gru": {"cell": "gru"}, "lstm": {"cell": "lstm"}
+}  # fmt: skip
+TASKS = {"repeat copy": VariableBinding.repeat_copy(4, 4)} | {
+    f"random {i}": VariableBinding.random(4, 4, stream(i, "drawn")) for i in range(3)
+}
+ALIKE: dict[str, Any] = QUICK | {"lr": 3e-3, "steps": 5000}
 #: all conditions by name: the fields of a :class:`Model` that they set, and the task
 CONDITIONS: dict[str, dict[str, Any]] = {
     **{f"repeat copy {S} x {D}": {"task": VariableBinding.repeat_copy(S, D)} for S, D in SHAPES + UNSEEN},
     **{f"random {i}": {"task": VariableBinding.random(S, D, stream(i, "drawn"))} for i, (S, D) in enumerate(DRAWN)},
     **OTHERWISE,
+    **{f"{cell} on {task}": ALIKE | {"task": TASKS[task]} | CELLS[cell] for cell in CELLS for task in TASKS},
+    **{f"{cell} with noise 0.03": ALIKE | {"noise": 0.03} | CELLS[cell] for cell in ("gru", "lstm")},
+    **{f"{cell} on 8 x 8": PAPERS | ALIKE | CELLS[cell] for cell in CELLS},
 }
 #: what tests the rule
 HELD_OUT = (
@@ -82,7 +92,7 @@ def network(condition: str, seed: int) -> Model:
 
 def measure(model: VectorNetwork, task: VariableBinding, seed: int) -> dict[str, float | None]:
     """What becomes of the memories of one network (M = 1): accuracies at :data:`STEPS`, the median ``kept`` of a kick,
-    the state's root mean square ``size``, and of Elman networks the least, mean and largest modulus of the leading
+    the state's root mean square ``size``, and of Elman networks without biases the least, mean and largest modulus of the leading
     eigenvalues, as many as Φ has on the unit circle, with the ``gain`` and the ``ownership`` of the cycle that restores
     least and of the one that owns least."""
     steps = sorted({t for last in STEPS for t in range(last - WINDOW + 1, last + 1)})
@@ -93,7 +103,7 @@ def measure(model: VectorNetwork, task: VariableBinding, seed: int) -> dict[str,
     kicked = stability.kick(h, KICK, [stream(seed, "kick")])
     found["kept"] = number(stability.distance(model, h, kicked, [LATER]).median())
     found["size"] = number(h.square().mean().sqrt())
-    if not isinstance(model.cell, Elman):
+    if not isinstance(model.cell, Elman) or model.cell.b is not None:  # the origin need not be a fixed point
         return found | dict.fromkeys(OF_CIRCUITS)
     moduli = spectrum.eigenvalues(model.W_hh[0]).abs().sort(descending=True).values[: circuit.effective_rank(task)]
     restored = regeneration(model, task, [stream(seed, "regeneration")])

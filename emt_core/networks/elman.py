@@ -12,7 +12,7 @@ from emt_core.networks.cell import Cell, Generators, uniform
 from emt_core.networks.kernels.shapes import check_shapes
 from emt_core.support.checks import Self, integer
 
-RECURRENT_STARTS = ("uniform", "orthogonal", "identity", "small")
+RECURRENT_STARTS = ("uniform", "orthogonal", "identity", "small", "biased")
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda x: x}
 
 
@@ -60,9 +60,11 @@ class Elman(Cell):
 
     def started(self, recurrent: str, generators: Generators) -> Self:
         """The same cells with another start of W_hh: ``"orthogonal"`` (uniformly drawn), ``"identity"``, ``"small"``, a
-        tenth of what it is, or ``"uniform"``, as it is."""
+        tenth of what it is, or ``"uniform"``, as it is; and as it is with ``"biased"``, which draws b as W_hh was."""
         if recurrent not in RECURRENT_STARTS:
             raise ValueError(f"recurrent must be one of {RECURRENT_STARTS}, got {recurrent!r}")
+        if recurrent == "biased":
+            return replace(self, b=uniform((self.hidden,), self.hidden**-0.5, generators))
         if recurrent == "small":
             return replace(self, W_hh=0.1 * self.W_hh)
         if recurrent == "identity":

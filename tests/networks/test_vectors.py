@@ -9,6 +9,8 @@ from oracles import SHAPE_ERRORS, generators, same_bits, torch_recurrence, torch
 from emt_core.networks import CELLS, Elman, VectorNetwork, from_torch, to_torch
 from emt_core.networks.elman import RECURRENT_STARTS
 from emt_core.networks.vectors import elman, loss_and_grad
+from emt_core.tasks import VariableBinding
+from emt_core.training import fit
 
 WEIGHTS = ("W_uh", "W_hh", "W_r")
 each_cell = pytest.mark.parametrize("kind", CELLS.values(), ids=CELLS)
@@ -179,13 +181,25 @@ def test_a_recurrent_start_concerns_the_recurrent_weights_alone(recurrent):
         )
         assert same_bits(model.W_uh[m], W_uh)
         assert same_bits(model.W_r[m], W_r)
-        assert same_bits(model.W_hh[m], W_hh) == (recurrent == "uniform")
+        assert same_bits(model.W_hh[m], W_hh) == (recurrent in ("uniform", "biased"))
         if recurrent == "small":
             torch.testing.assert_close(model.W_hh[m].double(), W_hh.double() / 10, rtol=2e-7, atol=0)
         if recurrent == "identity":
             assert same_bits(model.W_hh[m], torch.eye(9))
     alone = started(9, 4, recurrent, 1)
     assert all(same_bits(getattr(model[1], name), getattr(alone, name)) for name in WEIGHTS)
+
+
+def test_a_biased_start_adds_a_bias_as_torch_draws_it():
+    """And every model of an ensemble has its own, which training then moves."""
+    model, alone = started(9, 4, "biased", 0, 1), started(9, 4, "biased", 1)
+    assert model.cell.b.shape == (2, 9)
+    assert same_bits(model.cell.b[1], alone.cell.b[0])
+    assert not torch.equal(model.cell.b[0], model.cell.b[1])
+    assert (model.cell.b.abs() <= 1 / 3).all()
+    assert model.cell.b.abs().max() > 1 / 6  # U(−1/3, 1/3): less with probability 2⁻¹⁸
+    run = fit(VariableBinding.repeat_copy(2, 4), hidden=9, seeds=[0, 1], steps=3, start=model, progress=False)
+    assert (run.model.cell.b != model.cell.b).all()
 
 
 @pytest.mark.parametrize("hidden", [1, 2, 65])
