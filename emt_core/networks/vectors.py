@@ -91,13 +91,27 @@ def elman(W_uh: WayIn, W_hh: Recurrent, W_r: WayOut, activation: str = "tanh") -
 def loss_and_grad(
     network: VectorNetwork, inputs: Inputs, targets: Targets, noise: Float[Tensor, "M L B n"] | None = None
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], dict[str, Tensor]]:
-    """What networks of any cell are trained with where there is no kernel: per model, mean squared error over the
-    output phase, share of right signs, and the gradient of the former by autograd, one tensor per weight. ``noise`` is
-    that of :meth:`VectorNetwork.rollout`."""
+    """What networks of any cell are trained with where there is no kernel for all of it: per model, mean squared error
+    over the output phase, share of right signs, and the gradient of the former by autograd, one tensor per weight.
+    ``noise`` is that of :meth:`VectorNetwork.rollout`."""
     weights = {name: w.detach().requires_grad_() for name, w in network.weights.items()}
-    _, outputs = network.with_weights(weights).rollout(inputs, targets.shape[1], noise=noise)
-    written = outputs[:, inputs.shape[1] :]
+    own, reading = network.with_weights(weights), inputs.shape[1]
+    if noise is None and type(own.cell).scan is not Cell.scan:
+        written = own.read_out(_scanned(own.cell, inputs, targets.shape[1])[:, reading:])
+    else:
+        written = own.rollout(inputs, targets.shape[1], noise=noise)[1][:, reading:]
     loss = (written - targets).square().mean(dim=(1, 2, 3))
     gradients = torch.autograd.grad(loss.sum(), list(weights.values()))
     accuracy = ((written.detach() * targets) > 0).to(loss.dtype).mean(dim=(1, 2, 3))
     return loss.detach(), accuracy, dict(zip(weights, gradients, strict=True))
+
+
+def _scanned(cell: Cell, inputs: Inputs, horizon: int) -> Float[Tensor, "M L B n"]:
+    """The states of :meth:`VectorNetwork.rollout` by the kernel that some cells have, which reads rows of a table:
+    every input vector is a row of its own, and zero, which is no input, the last."""
+    models, reading, batch, dim = inputs.shape
+    table = torch.cat([inputs.flatten(1, 2), inputs.new_zeros(models, 1, dim)], dim=1)
+    rows = torch.arange(reading * batch, device=inputs.device).view(reading, batch)
+    after = torch.full((horizon, batch), reading * batch, device=inputs.device)
+    tokens = torch.cat([rows, after]).expand(models, -1, -1)
+    return cell.scan(table)(tokens, cell.zero_state(batch))

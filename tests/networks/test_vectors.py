@@ -268,6 +268,24 @@ def test_a_models_loss_and_gradient_do_not_depend_on_its_neighbours(kind):
 
 
 @each_cell
+@pytest.mark.parametrize("hidden", [1, 7, 64])
+@pytest.mark.parametrize("reading", [1, 3])
+def test_by_a_kernel_or_step_by_step_the_gradients_are_the_same(kind, hidden, reading):
+    """A noise of zero is what no kernel takes. In float32 what a sum of L·B terms loses is √(LB) ε at most of it by
+    chance; here LB = 40, and the products of 64 numbers before it lose as much."""
+    model = draw(2, hidden=hidden, kind=kind)
+    inputs, targets = random(2, reading, 5, 3), random(2, 8 - reading, 5, 3)
+    still = torch.zeros(2, 8, 5, model.state_size, dtype=torch.float64)
+    loss, accuracy, grads = loss_and_grad(model, inputs, targets, still)
+    for dtype, allowed in ((torch.float64, 1e-13), (torch.float32, 2e-5)):
+        found = loss_and_grad(model.to(dtype), inputs.to(dtype), targets.to(dtype))
+        torch.testing.assert_close(found[0].double(), loss, rtol=allowed, atol=0)
+        torch.testing.assert_close(found[1].double(), accuracy, rtol=0, atol=1e-7)
+        for name, grad in grads.items():
+            assert (found[2][name].double() - grad).abs().max() <= allowed * grad.abs().max() + 1e-300, name
+
+
+@each_cell
 def test_loss_and_gradients_with_noise_are_those_of_the_noisy_roll_out(kind):
     """The loss as it is written, and its slope along a random direction of all weights by central differences."""
     model, inputs, targets, step = draw(3, kind=kind), random(3, 2, 5, 3), random(3, 4, 5, 3).sign(), 1e-5
