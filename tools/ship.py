@@ -168,7 +168,10 @@ def _emergence(shipment: _Shipment, experiment: str) -> None:
 
 
 #: conditions whose networks are shipped, by the name of their file
-LASTING = {"copy": "repeat copy 4 x 4", "noise": "noise 0.03", "random": "random 1", "gru": "gru", "lstm": "lstm"}
+LASTING = {
+    "copy": "repeat copy 4 x 4", "noise": "noise 0.03", "random": "random 1", "gru": "gru on repeat copy",
+    "lstm": "lstm on repeat copy",
+}  # fmt: skip
 
 
 def _lasting(shipment: _Shipment, experiment: str) -> None:

@@ -64,14 +64,18 @@ TASKS = {"repeat copy": VariableBinding.repeat_copy(4, 4)} | {
     f"random {i}": VariableBinding.random(4, 4, stream(i, "drawn")) for i in range(3)
 }
 ALIKE: dict[str, Any] = QUICK | {"lr": 3e-3, "steps": 5000}
+#: the conditions that compare cells, by name
+COMPARED: dict[str, dict[str, Any]] = {
+    **{f"{cell} on {task}": ALIKE | {"task": TASKS[task]} | CELLS[cell] for cell in CELLS for task in TASKS},
+    **{f"{cell} with noise 0.03": ALIKE | {"noise": 0.03} | CELLS[cell] for cell in ("gru", "lstm")},
+    **{f"{cell} on 8 x 8": PAPERS | ALIKE | CELLS[cell] for cell in CELLS},
+}
 #: all conditions by name: the fields of a :class:`Model` that they set, and the task
 CONDITIONS: dict[str, dict[str, Any]] = {
     **{f"repeat copy {S} x {D}": {"task": VariableBinding.repeat_copy(S, D)} for S, D in SHAPES + UNSEEN},
     **{f"random {i}": {"task": VariableBinding.random(S, D, stream(i, "drawn"))} for i, (S, D) in enumerate(DRAWN)},
     **OTHERWISE,
-    **{f"{cell} on {task}": ALIKE | {"task": TASKS[task]} | CELLS[cell] for cell in CELLS for task in TASKS},
-    **{f"{cell} with noise 0.03": ALIKE | {"noise": 0.03} | CELLS[cell] for cell in ("gru", "lstm")},
-    **{f"{cell} on 8 x 8": PAPERS | ALIKE | CELLS[cell] for cell in CELLS},
+    **COMPARED,
 }
 #: what tests the rule
 HELD_OUT = (

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from emt_core.analysis import edits, layers, probes
+from emt_core.analysis import edits, hearing, layers, probes
 from emt_core.experiments import jobs
 from emt_core.experiments.provenance import number
 from emt_core.experiments.table import Line, Swept, Table, about, drive, takes, weights_file
@@ -228,8 +228,9 @@ def _scores(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]:
 
 
 def _layers(model: TokenNetwork, task: TokenRepeat) -> list[dict]:
-    """Per model: what positions leave in the last state of the longest sequences (:mod:`emt_core.analysis.layers`), and
-    of a GRU the update gate while each is read."""
+    """Per model: what positions leave in the last state of the longest sequences (:mod:`emt_core.analysis.layers`), of
+    a GRU the update gate while each is read, and what is written after one wrong token
+    (:func:`emt_core.analysis.hearing.wrong_words`)."""
     length, generator = int(task.longest), stream(0, "layers", model.device)
     found, mean = layers.layers(model, length, generator)
     tokens = torch.randint(model.vocabulary, (length, SEEN), generator=generator, device=generator.device)
@@ -243,7 +244,17 @@ def _layers(model: TokenNetwork, task: TokenRepeat) -> list[dict]:
     if isinstance(model.cell, GRU):
         z = layers.gates(model, tokens).mean((2, 3))
         values |= {f"z_{p}": z[:, p] for p in range(length)}
-    return [{name: number(value[m]) for name, value in values.items()} for m in range(model.models)]
+    rows = [{name: number(value[m]) for name, value in values.items()} for m in range(model.models)]
+    return [row | _heard(model[m], length, bool(h[m].isfinite().all())) for m, row in enumerate(rows)]
+
+
+def _heard(model: TokenNetwork, length: int, alive: bool) -> dict[str, float | None]:
+    """What one network writes after one wrong token; nothing of one that diverged, or with no other token to be fed."""
+    names = ("right", "predicted", "predicted_beyond_repeats")
+    if not (alive and length > 1 and model.vocabulary > 1):
+        return {f"wrong_{name}": None for name in names}
+    words = hearing.wrong_words(model, length, stream(0, "wrong words", model.device), SEEN).shares()
+    return {f"wrong_{name}": number(words[name]) for name in names}
 
 
 def _controls(model: TokenNetwork, run: edits.LearnedEdit) -> list[dict]:

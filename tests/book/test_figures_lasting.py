@@ -100,6 +100,29 @@ def test_conditions_have_a_row_each_and_a_mark_for_each_network():
     draw(figure)
 
 
+def test_cells_have_a_row_each_in_every_tasks_panel():
+    panels = {"copy": {"elman": [0.5, 0.6], "gru": [0.7]}, "random": {"elman": [1.0, 0.9], "gru": torch.tensor([0.8])}}
+    figure = figures.lasting.cells(panels)
+    assert [ax.get_title() for ax in figure.axes] == [*panels]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["elman", "gru"]
+    for ax, late in zip(figure.axes, panels.values(), strict=True):
+        for row, (values, found) in enumerate(zip(late.values(), dots(ax), strict=True)):
+            np.testing.assert_allclose(found[:, 0], 100 * np.asarray(values))
+            assert (abs(found[:, 1] - row) < 0.5).all() and len({*found[:, 1].tolist()}) == len(found)
+    draw(figure)
+
+
+def test_exponents_are_drawn_largest_first_with_a_line_after_the_memories():
+    values = {"analog": [[0.0, -0.1, -0.7], [0.1, -0.2, -0.8]], "digital": torch.tensor([[-0.1, -0.2, -0.9]])}
+    ax = figures.lasting.exponents(values, 2)
+    bold = [line for line in ax.lines if line.get_linewidth() > 2]
+    np.testing.assert_allclose(bold[0].get_ydata(), [0.05, -0.15, -0.75])
+    np.testing.assert_array_equal(bold[0].get_xdata(), [1, 2, 3])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [*values]
+    assert any(set(line.get_xdata()) == {2.5} for line in ax.lines)
+    draw(ax)
+
+
 ONE, PAIR = np.ones((1, 2)), np.ones(2)
 
 
@@ -118,6 +141,9 @@ ONE, PAIR = np.ones((1, 2)), np.ones(2)
         (lambda: figures.lasting.fates(PAIR, {"a": np.ones((1, 3))}), r"^a: got shape \(1, 3\), expected \(any, 2\)"),
         (lambda: figures.lasting.conditions({"a": ONE}, {"a": PAIR}), r"^a: got shape \(1, 2\), expected \(any\)"),
         (lambda: figures.lasting.conditions({"a": PAIR}, {}), r"^gain must name .* of late, \['a'\], got \[\]"),
+        (lambda: figures.lasting.cells({"a": {"b": ONE}}), r"^panels\['a'\]\['b'\]: got shape \(1, 2\), expected"),
+        (lambda: figures.lasting.cells({"a": {"b": PAIR}, "c": {}}), r"^panels\['c'\] must have .* \['b'\], got \[\]"),
+        (lambda: figures.lasting.exponents({"a": PAIR}, 1), r"^a: got shape \(2,\), expected \(any, any\)"),
         (lambda: figures.lasting.fates(1j * PAIR, {}), r"^gain: got complex128, expected real numbers"),
     ],
 )  # fmt: skip

@@ -22,7 +22,7 @@ import torch
 from oracles import SHAPE_ERRORS, same_bits
 from small_onion_sweep import RECIPE, SETTINGS, STEPS, TASK
 
-from emt_core.analysis import edits, layers, probes
+from emt_core.analysis import edits, hearing, layers, probes
 from emt_core.experiments import __main__ as command_line
 from emt_core.experiments import (
     edit_controls,
@@ -134,6 +134,12 @@ def test_a_grus_row_says_what_training_says(grus):
     described = ["dimension", "additive", "overlap_next", "overlap_any", "alignment_next", "alignment_any"]
     described += [f"{name}_{p}" for name in ("size", "z") for p in range(3)]
     assert all(math.isfinite(x) for row in rows for x in numbers(row, *described))
+    for row in rows:
+        model = load(grus / "weights" / f"{row['key']}.safetensors")[0]
+        words = hearing.wrong_words(model, 3, stream(0, "wrong words"), grids.SEEN).shares()
+        for name in ("right", "predicted", "predicted_beyond_repeats"):
+            want = words[name].item()  # a job has one thread, this process perhaps more: ties aside the same tokens
+            assert row[f"wrong_{name}"] == "" if math.isnan(want) else numbers(row, f"wrong_{name}") == [want]
 
 
 def test_an_edits_row_says_what_fit_says(grus, tmp_path, thread):

@@ -96,3 +96,40 @@ def conditions(late: Mapping[str, Values], gain: Mapping[str, Values]) -> Figure
     axes[1].set(xlabel="gain", xlim=(-0.04, 1.06))
     axes[0].invert_yaxis()
     return figure
+
+
+def cells(panels: Mapping[str, Mapping[str, Values]]) -> Figure:
+    """A panel for each task, in it a row for each cell, the same in all, and a mark for each network: right signs in
+    percent late."""
+    names = list(next(iter(panels.values())))
+    width = 1.6 + 1.9 * len(panels)
+    figure, axes = plt.subplots(1, len(panels), figsize=(width, 1.3 + 0.45 * len(names)), sharey=True, squeeze=False)
+    for ax, (task, late) in zip(axes[0], panels.items(), strict=True):
+        if list(late) != names:
+            raise ValueError(f"panels[{task!r}] must have the cells {names}, got {list(late)}")
+        for row, (name, color, marker) in enumerate(zip(names, cycle(LINES), cycle(MARKERS), strict=False)):
+            x = 100 * as_numpy(late[name], f"panels[{task!r}][{name!r}]", None, real=True)
+            look = dict(color=color, marker=marker, s=38, alpha=0.75, linewidths=0, zorder=3, clip_on=False)
+            ax.scatter(x, row + jitter(len(x), 0.28), **look)
+        ax.axvline(50, color=GRAY, linestyle=":", linewidth=1)
+        ax.set(xlim=(45, 103), xlabel="signs right late (%)")
+        ax.set_title(task, fontsize=12)
+        ax.set_yticks(range(len(names)), names, fontsize=11)
+    axes[0, 0].invert_yaxis()
+    return figure
+
+
+def exponents(values: Mapping[str, Values], memories: int) -> Axes:
+    """Lyapunov exponents (M, C), largest first, over their rank: a thin line for each network, a bold one for the
+    median; a line after as many as there are ``memories``."""
+    ax = plt.subplots(figsize=(6.6, 4.0))[1]
+    styles = zip(values.items(), cycle(LINES), cycle(MARKERS), cycle(DASHES), strict=False)
+    for (name, lines), color, marker, dash in styles:
+        y = as_numpy(lines, name, None, None, real=True)
+        look = dict(color=color, marker=marker, linestyle=dash, markersize=4, label=name)
+        bundle(ax, np.arange(1, y.shape[1] + 1), y, **look)
+    ax.axhline(0, color=GRAY, linestyle=":", linewidth=1)
+    ax.axvline(memories + 0.5, color=BLACK, linestyle="--", linewidth=1)
+    ax.set(xlabel="exponent, largest first", ylabel="Lyapunov exponent per step")
+    ax.legend(loc="lower left", fontsize=10)
+    return ax
