@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
+from emt_core.networks import CELLS
+
 # Derandomised: the same examples on every machine, busy or not, and no database beside the tests.
 settings.register_profile(
     "emt",
@@ -95,6 +97,10 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 def _bytes(x: torch.Tensor) -> bytes:
     return x.detach().cpu().numpy().tobytes()
+
+
+#: the cells that are torch's as well
+OF_TORCH = {name: kind for name, kind in CELLS.items() if kind.module is not None}
 
 
 def torch_twin(model) -> tuple[torch.nn.RNN, torch.nn.Linear]:

@@ -128,16 +128,7 @@ class Cell(Ensemble, ABC):
         """A function ``(tokens, h, active=None) -> states`` (M, T, B, n): those after each of T steps from ``h``
         (M, B, n), the input at a step the row of ``table`` that ``tokens`` (M, T, B) says. At step t only the first
         ``active[:, t]`` sequences move (all if not given), the others keep their state."""
-
-        def states(tokens: Tensor, h: Tensor, active: Tensor | None = None) -> Tensor:
-            batch, found = torch.arange(tokens.shape[2], device=h.device), []
-            for t in range(tokens.shape[1]):
-                new = self.step(h, rows(table, tokens[:, t]))
-                h = new if active is None else torch.where((batch < active[:, t, None])[..., None], new, h)
-                found.append(h)
-            return torch.stack(found, dim=1) if found else h[:, None][:, :0]
-
-        return states
+        return stepwise(self.step, table)
 
     def zero_state(self, batch: int) -> Float[Tensor, "M B n"]:
         """The state in which reading begins."""
@@ -252,3 +243,17 @@ def uniform(shape: tuple[int, ...], bound: float, generators: Generators) -> Flo
 def rows(table: Float[Tensor, "M K N"], chosen: Int[Tensor, "M B"]) -> Float[Tensor, "M B N"]:
     """Rows of each model's table."""
     return torch.stack([own[i] for own, i in zip(table, chosen.long(), strict=True)])
+
+
+def stepwise(step: Callable[[Tensor, Tensor], Tensor], table: Float[Tensor, "M W I"]) -> Scan:
+    """What :meth:`Cell.scan` makes, one ``step(h, row)`` after the other."""
+
+    def states(tokens: Tensor, h: Tensor, active: Tensor | None = None) -> Tensor:
+        batch, found = torch.arange(tokens.shape[2], device=h.device), []
+        for t in range(tokens.shape[1]):
+            new = step(h, rows(table, tokens[:, t]))
+            h = new if active is None else torch.where((batch < active[:, t, None])[..., None], new, h)
+            found.append(h)
+        return torch.stack(found, dim=1) if found else h[:, None][:, :0]
+
+    return states

@@ -5,11 +5,16 @@ from __future__ import annotations
 import torch
 
 from emt_core.networks.cell import Cell
+from emt_core.networks.diagonal import LRU, Decay
 from emt_core.networks.elman import Elman
 from emt_core.networks.gru import GRU
 from emt_core.networks.lstm import LSTM
+from emt_core.networks.min_gru import MinGRU
 
-CELLS: dict[str, type[Cell]] = {"elman": Elman, "gru": GRU, "lstm": LSTM}  #: whatever is here learns any task
+#: whatever is here can be trained on any task
+CELLS: dict[str, type[Cell]] = {
+    "elman": Elman, "gru": GRU, "lstm": LSTM, "mingru": MinGRU, "lru": LRU, "decay": Decay
+}  # fmt: skip
 
 
 def cell_named(name: str) -> type[Cell]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from oracles import generators, same_bits, torch_recurrence
+from oracles import OF_TORCH, generators, same_bits, torch_recurrence
 
 from emt_core.analysis import edits, layers, probes
 from emt_core.analysis.edits import LinearEdit, OnionEdit, cases
@@ -24,6 +24,7 @@ VALIDATION = TASK.validation(200, share=0.4)
 LEARNED = [*(("edit", kind) for kind in edits.KINDS), *(("probe", kind) for kind in probes.KINDS)]
 
 each_cell = pytest.mark.parametrize("cell", CELLS)
+each_of_torch = pytest.mark.parametrize("cell", OF_TORCH)
 each_kind = pytest.mark.parametrize("kind", edits.KINDS)
 each_probe = pytest.mark.parametrize("kind", probes.KINDS)
 
@@ -48,7 +49,7 @@ def close(a: torch.Tensor, b: torch.Tensor, atol: float = 1e-5) -> None:
 # --- layers -----------------------------------------------------------------------------------------------------------
 
 
-@each_cell
+@each_of_torch
 def test_layers_are_differences_of_means(cell):
     model = network(cell)
     found, mean = layers.layers(model, 3, generators(7)[0], sequences=5)
@@ -63,7 +64,7 @@ def test_layers_are_differences_of_means(cell):
     close(mean, at.mean((1, 2)))
 
 
-@each_cell
+@each_of_torch
 def test_what_layers_explain_is_what_their_sum_leaves(cell):
     model, tokens = network(cell), torch.randint(V, (3, 40), generator=generators(1)[0])
     found, mean = layers.layers(model, 3, generators(7)[0], sequences=50)
@@ -79,7 +80,7 @@ def test_what_layers_explain_is_what_their_sum_leaves(cell):
         close(square.diagonal(dim1=1, dim2=2), torch.ones(M, 3))
 
 
-@each_cell
+@each_of_torch
 def test_tokens_are_read_with_the_layers_of_one_position(cell):
     model, tokens = network(cell), torch.arange(V)[None]
     found, mean = layers.layers(model, 1, generators(0)[0], sequences=2)
@@ -91,7 +92,7 @@ def test_tokens_are_read_with_the_layers_of_one_position(cell):
 # --- edits ------------------------------------------------------------------------------------------------------------
 
 
-@each_cell
+@each_of_torch
 @pytest.mark.parametrize("kind", ["unigram", "bigram"])
 def test_all_coordinates_of_the_oracles_state_make_it(cell, kind):
     """Whoever takes the whole state from the original's own writes what the original's own does."""
@@ -110,7 +111,7 @@ def test_all_coordinates_of_the_oracles_state_make_it(cell, kind):
     close(edits.edited(edit, model, nothing), model.encode(case.corrupted))
 
 
-@each_cell
+@each_of_torch
 @pytest.mark.parametrize("kind", ["unigram", "bigram"])
 def test_an_exchange_is_made_coordinate_by_coordinate(cell, kind):
     model, g = network(cell), generators(8)[0]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from oracles import SHAPE_ERRORS, generators, same_bits
+from oracles import OF_TORCH, SHAPE_ERRORS, generators, same_bits
 
 from emt_core.analysis import stability
 from emt_core.networks import CELLS, Elman, TokenNetwork, VectorNetwork
@@ -15,6 +15,7 @@ from emt_core.tasks import VariableBinding
 from emt_core.theory import circuit
 
 each_cell = pytest.mark.parametrize("kind", CELLS.values(), ids=CELLS)
+each_of_torch = pytest.mark.parametrize("kind", OF_TORCH.values(), ids=OF_TORCH)
 COPY = VariableBinding.repeat_copy(4, 3)
 M, B, N, D = 3, 5, 6, 2
 ORDER = [2, 0, 1]
@@ -173,7 +174,7 @@ def test_return_time_of_a_contraction_is_the_closed_form():
     assert stability.return_time(linear(W), h, kicked, 400, 0.9).censored.all()
 
 
-@each_cell
+@each_of_torch
 def test_return_time_is_read_off_the_distances(kind):
     network = draw(kind)
     h = stability.run_on(network, random(M, B, network.state_size), [3])[:, 0]

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from oracles import generators, same_bits, torch_recurrence
+from oracles import OF_TORCH, generators, same_bits, torch_recurrence
 
-from emt_core.networks import CELLS, Elman, from_torch, to_torch
+from emt_core.networks import Elman, from_torch, to_torch
 
 I, N, B, STEPS = 4, 6, 5, 7  # noqa: E741
-MODULES = {name: {} for name in CELLS} | {"elman, relu": {"nonlinearity": "relu"}}
+MODULES = {name: {} for name in OF_TORCH} | {"elman, relu": {"nonlinearity": "relu"}}
 MODULES |= {f"{name}, no bias": settings | {"bias": False} for name, settings in MODULES.items()}
 each_module = pytest.mark.parametrize(("name", "settings"), MODULES.items(), ids=MODULES)
-each_cell = pytest.mark.parametrize("kind", CELLS.values(), ids=CELLS)
+each_cell = pytest.mark.parametrize("kind", OF_TORCH.values(), ids=OF_TORCH)
 each_dtype = pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)], ids=["float32", "float64"]
 )
@@ -18,7 +18,7 @@ each_dtype = pytest.mark.parametrize(
 
 def module_of(name, settings, dtype=torch.float32) -> torch.nn.RNNBase:
     """PyTorch's module with weights of another size than it draws: biases and gates that matter."""
-    module = CELLS[name.partition(",")[0]].module(I, N, dtype=dtype, **settings)
+    module = OF_TORCH[name.partition(",")[0]].module(I, N, dtype=dtype, **settings)
     g = generators(3)[0]
     with torch.no_grad():
         for p in module.parameters():
@@ -47,7 +47,7 @@ def run(cell, inputs, h) -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_cell_computes_what_its_module_does_and_learns_as_it_does(name, settings, dtype, tolerance):
     module = module_of(name, settings, dtype)
     cell = from_torch(module)
-    assert type(cell) is CELLS[name.partition(",")[0]] and (cell.models, cell.inputs, cell.hidden) == (1, I, N)
+    assert type(cell) is OF_TORCH[name.partition(",")[0]] and (cell.models, cell.inputs, cell.hidden) == (1, I, N)
     inputs, h, weight = problem(cell, dtype)
     found = []
     for way in (lambda: run(cell, inputs, h), lambda: torch_recurrence(module, inputs, h)):
@@ -142,7 +142,7 @@ def test_modules_of_more_than_one_layer_are_refused(kind):
 
 
 def test_a_projection_is_refused():
-    projecting = [kind for kind in CELLS.values() if kind.module is torch.nn.LSTM]  # the only module that has one
+    projecting = [kind for kind in OF_TORCH.values() if kind.module is torch.nn.LSTM]  # the only module that has one
     for kind in projecting:
         with pytest.raises(ValueError, match=r"^module must have proj_size = 0, got 3$"):
             from_torch(kind.module(I, N, proj_size=3))
@@ -153,9 +153,9 @@ def test_a_projection_is_refused():
 
 
 def test_other_modules_are_refused():
-    known = ", ".join(f"torch.nn.{kind.module.__name__}" for kind in CELLS.values())
+    known = ", ".join(f"torch.nn.{kind.module.__name__}" for kind in OF_TORCH.values())
     others = [torch.nn.Linear(I, N), torch.nn.GRUCell(I, N), torch.nn.RNNCell(I, N), torch.nn.Identity()]
-    if not any(kind.module is torch.nn.LSTM for kind in CELLS.values()):
+    if not any(kind.module is torch.nn.LSTM for kind in OF_TORCH.values()):
         others.append(torch.nn.LSTM(I, N))
     for other in others:
         with pytest.raises(ValueError, match=rf"^module must be one of {known}, got {type(other).__name__}$"):
