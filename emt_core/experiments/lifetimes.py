@@ -29,7 +29,7 @@ WINDOW = 24
 SETTLED, KICK, LATER = 40, 0.2, 400  # output steps, then a kick of so much of the state's norm, and its remains later
 SEQUENCES = 128
 FLOOR = 20  # output steps of the linear floor that a table gives
-OF_CIRCUITS = ("modulus_least", "modulus_mean", "modulus_most", "gain", "ownership")  # of Elman networks
+OF_CIRCUITS = ("modulus_least", "modulus_mean", "modulus_most", "gain", "ownership")  # of Elman networks without biases
 COLUMNS = (*(f"accuracy_{last}" for last in STEPS), "kept", "size", *OF_CIRCUITS)
 
 SHAPES = ((16, 1), (8, 2), (4, 4), (2, 8), (8, 1), (4, 2), (2, 4), (4, 1), (2, 2))  # S and D of repeat copies

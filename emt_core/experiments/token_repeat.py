@@ -228,9 +228,9 @@ def _scores(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]:
 
 
 def _layers(model: TokenNetwork, task: TokenRepeat) -> list[dict]:
-    """Per model: what positions leave in the last state of the longest sequences (:mod:`emt_core.analysis.layers`), of
-    a GRU the update gate while each is read, and what is written after one wrong token
-    (:func:`emt_core.analysis.hearing.wrong_words`)."""
+    """Per model: what positions leave in the last state of the longest sequences (:mod:`emt_core.analysis.layers`), what
+    is written after one wrong token (:func:`emt_core.analysis.hearing.wrong_words`), and of a GRU the update gate while
+    each position is read."""
     length, generator = int(task.longest), stream(0, "layers", model.device)
     found, mean = layers.layers(model, length, generator)
     tokens = torch.randint(model.vocabulary, (length, SEEN), generator=generator, device=generator.device)
@@ -253,7 +253,10 @@ def _heard(model: TokenNetwork, length: int, alive: bool) -> dict[str, float | N
     names = ("right", "predicted", "predicted_beyond_repeats")
     if not (alive and length > 1 and model.vocabulary > 1):
         return {f"wrong_{name}": None for name in names}
-    words = hearing.wrong_words(model, length, stream(0, "wrong words", model.device), SEEN).shares()
+    try:  # on the CPU, where its readers draw, wherever the network was trained
+        words = hearing.wrong_words(model.to("cpu"), length, stream(0, "wrong words"), SEEN).shares()
+    except torch.linalg.LinAlgError:  # states so large that their covariance is singular
+        return {f"wrong_{name}": None for name in names}
     return {f"wrong_{name}": number(words[name]) for name in names}
 
 

@@ -99,7 +99,8 @@ class Cell(Ensemble, ABC):
     @classmethod
     @abstractmethod
     def init(cls, inputs: int, hidden: int, generators: Generators) -> Self:
-        """Freshly drawn cells for ``inputs`` = I numbers, one per generator, float32, as PyTorch draws its modules."""
+        """Freshly drawn cells for ``inputs`` = I numbers, one per generator, float32, as PyTorch draws its modules, or
+        as the cell's authors do if torch has none."""
 
     @property
     @abstractmethod
@@ -250,8 +251,9 @@ def stepwise(step: Callable[[Tensor, Tensor], Tensor], table: Float[Tensor, "M W
 
     def states(tokens: Tensor, h: Tensor, active: Tensor | None = None) -> Tensor:
         batch, found = torch.arange(tokens.shape[2], device=h.device), []
-        for t in range(tokens.shape[1]):
-            new = step(h, rows(table, tokens[:, t]))
+        read = rows(table, tokens.flatten(1)).unflatten(1, tokens.shape[1:])  # at once: a gradient the size of table
+        for t, row in enumerate(read.unbind(1)):
+            new = step(h, row)
             h = new if active is None else torch.where((batch < active[:, t, None])[..., None], new, h)
             found.append(h)
         return torch.stack(found, dim=1) if found else h[:, None][:, :0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -56,23 +57,26 @@ class _Diagonal(Cell):
         """One number for each of the state's."""
         return modes
 
-    def faded(self, h: Float[Tensor, "M B N"]) -> Float[Tensor, "M B N"]:
-        """λ ⊙ h."""
+    def fading(self) -> Callable[[Tensor], Tensor]:
+        """The map from h to λ ⊙ h, whose cosines and exponentials are computed once."""
         raise NotImplementedError
 
     def step(self, h: Float[Tensor, "M B N"], x: Float[Tensor, "M B I"] | None = None) -> Float[Tensor, "M B N"]:
-        return self.faded(h) if x is None else self.faded(h) + self.drive(x)
+        faded = self.fading()(h)
+        return faded if x is None else faded + self.drive(x)
 
     def scan(self, table: Float[Tensor, "M W I"]) -> Scan:
         """The product of every row with B is made once."""
-        return stepwise(lambda h, drive: self.faded(h) + drive, self.drive(table))
+        fading = self.fading()
+        return stepwise(lambda h, drive: fading(h) + drive, self.drive(table))
 
 
 @dataclass(frozen=True, eq=False)
 class LRU(_Diagonal):
-    """The linear recurrent unit of Orvieto et al. (arXiv:2303.06349), without the non-linear layers around it: complex
-    numbers, of which the state holds the real parts and then the imaginary ones. λ = exp(−exp(ν) + iθ): each of them
-    turns by its own angle a step. If N is odd, the last number only fades: K = ⌈N/2⌉, P = ⌊N/2⌋."""
+    """The linear recurrent unit of Orvieto et al. (arXiv:2303.06349): h_t = λ ⊙ h_{t−1} + γ ⊙ B x_t with complex h, B
+    and λ = exp(−exp(ν) + iθ), so that each number turns by its own angle a step. State and B hold the real parts, then
+    the imaginary ones: N is twice the paper's. If N is odd, the last number only fades: K = ⌈N/2⌉, P = ⌊N/2⌋. Without
+    the layers around it and the direct way D x; θ itself is learned, not its logarithm."""
 
     theta: Float[Tensor, "M P"]
 
@@ -96,16 +100,20 @@ class LRU(_Diagonal):
         pairs = self.hidden // 2
         return torch.cat([modes[:, :pairs], modes], dim=1)
 
-    def faded(self, h: Float[Tensor, "M B N"]) -> Float[Tensor, "M B N"]:
-        real, imaginary, alone = h.tensor_split((self.hidden // 2, self.hidden // 2 * 2), dim=-1)
+    def fading(self) -> Callable[[Tensor], Tensor]:
+        pairs, modulus = self.hidden // 2, self._of_state(self.modulus)[:, None]
         c, s = torch.cos(self.theta)[:, None], torch.sin(self.theta)[:, None]
-        turned = torch.cat([c * real - s * imaginary, s * real + c * imaginary, alone], dim=-1)
-        return self._of_state(self.modulus)[:, None] * turned
+
+        def faded(h: Tensor) -> Tensor:
+            real, imaginary, alone = h.tensor_split((pairs, 2 * pairs), dim=-1)
+            return modulus * torch.cat([c * real - s * imaginary, s * real + c * imaginary, alone], dim=-1)
+
+        return faded
 
 
 @dataclass(frozen=True, eq=False)
 class Decay(_Diagonal):
-    """The same with real λ between 0 and 1, K = N: what is read fades and never turns."""
+    """h_t = λ ⊙ h_{t−1} + γ ⊙ B x_t with real λ = exp(−exp(ν)) between 0 and 1, K = N: an LRU that never turns."""
 
     @classmethod
     def init(cls, inputs: int, hidden: int, generators: Generators) -> Self:
@@ -114,8 +122,9 @@ class Decay(_Diagonal):
         B = _normal((hidden, inputs), inputs**-0.5, generators)
         return cls(B, *_with_norm(_below_one(hidden, generators)))
 
-    def faded(self, h: Float[Tensor, "M B N"]) -> Float[Tensor, "M B N"]:
-        return self.modulus[:, None] * h
+    def fading(self) -> Callable[[Tensor], Tensor]:
+        modulus = self.modulus[:, None]
+        return lambda h: modulus * h
 
 
 def _below_one(count: int, generators: Generators) -> Float[Tensor, "M K"]:

@@ -18,8 +18,9 @@ ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda x: x}
 
 @dataclass(frozen=True, eq=False)
 class Elman(Cell):
-    """h_t = σ(W_hh h_{t−1} + W_uh x_t + b). Trained here with tanh and without ``b``; ``"identity"`` makes the linear
-    networks of the theory, and ``b`` is for those that come from ``torch.nn.RNN``, the sum of its two biases."""
+    """h_t = σ(W_hh h_{t−1} + W_uh x_t + b). Trained here with tanh, and without ``b`` unless it was given or
+    :meth:`started` drew it; of ``torch.nn.RNN`` it is the sum of both biases. ``"identity"`` makes the linear networks
+    of the theory."""
 
     W_hh: Float[Tensor, "M N N"]
     W_uh: Float[Tensor, "M N I"]

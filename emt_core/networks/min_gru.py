@@ -15,8 +15,8 @@ from emt_core.support.checks import Self, integer
 
 @dataclass(frozen=True, eq=False)
 class MinGRU(Cell):
-    """h' = (1 − z) ⊙ h + z ⊙ c with z = σ(W_z x + b_z) and c = W_c x + b_c: a state that only fades, at a rate that the
-    input sets."""
+    """h' = (1 − z) ⊙ h + z ⊙ c with z = σ(W_z x + b_z) and c = W_c x + b_c: the state fades towards c, without input
+    towards b_c, at a rate that the input sets. Here z is the share of the new, in torch's GRU that of the old."""
 
     W_z: Float[Tensor, "M N I"]
     W_c: Float[Tensor, "M N I"]

@@ -72,7 +72,7 @@ def test_every_condition_makes_a_network_of_its_own():
     for name, model in made.items():
         given = lifetimes.CONDITIONS[name]
         assert {field: getattr(model, field) for field in given} == given
-        kept = {"hidden", "steps", "horizons", "lr", "l2", "batch", "cell", "noise"} - given.keys()
+        kept = {"hidden", "steps", "horizons", "lr", "l2", "batch", "cell", "noise", "start"} - given.keys()
         assert all(getattr(model, field) == getattr(usual, field) for field in kept), name
     assert not any("," in name for name in made)  # the command line splits there
 

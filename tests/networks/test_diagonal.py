@@ -70,8 +70,8 @@ def test_the_spectrum_is_known(kind):
 def test_white_noise_has_the_same_size_in_every_mode_at_the_start(kind):
     """What γ is for: E|h|² of a mode is then that of its row of B x, but for what has not come in yet, at most
     0.995^4000 of it where |λ| < 0.995."""
-    cell = kind.init(40, 64, generators(0)).to(torch.float64)
-    x = torch.randn(1, 2000, 400, 40, dtype=torch.float64, generator=generators(1)[0])
+    cell = kind.init(4, 64, generators(0)).to(torch.float64)
+    x = torch.randn(1, 2000, 400, 4, dtype=torch.float64, generator=generators(1)[0])
     size, rows = final(cell, x).square().mean(1), cell.B.square().sum(2)
     if kind is LRU:
         size, rows = (part[:, :32] + part[:, 32:] for part in (size, rows))
@@ -84,9 +84,20 @@ def test_white_noise_has_the_same_size_in_every_mode_at_the_start(kind):
 def test_moduli_start_uniform_in_the_disc_and_angles_all_around():
     cell = LRU.init(2, 4000, generators(0))
     area, turn = cell.modulus[0].double().square(), cell.theta[0].double() / (2 * math.pi)
-    for share in (area, turn):  # uniform: Kolmogorov's distance of 2,000 draws is below 0.043 but once in 1,000
+    decay = Decay.init(2, 2000, generators(0))
+    # uniform: Kolmogorov's distance of 2,000 draws is below 0.043 but once in 1,000
+    for share in (area, turn, decay.modulus[0].double()):
         ordered = share.sort().values
         assert (ordered - (torch.arange(2000) + 0.5) / 2000).abs().max() < 0.043
+    for B_0, variance in ((cell.B, 1 / 4), (decay.B, 1 / 2)):  # of n draws it is known to √(2/n)
+        assert B_0.var().item() == pytest.approx(variance, rel=4 * (2 / B_0.numel()) ** 0.5)
+
+
+def test_a_minimal_gru_starts_as_a_linear_layer():
+    """U(−1/√I, 1/√I), whose variance 1/3I n draws give to 0.9/√n of it."""
+    for w in MinGRU.init(100, 400, generators(0)).weights.values():
+        assert w.abs().max() <= 0.1
+        assert w.var().item() == pytest.approx(1 / 300, rel=4 * 0.9 / w.numel() ** 0.5)
 
 
 def test_a_minimal_gru_is_a_weighted_mean_of_its_candidates():

@@ -109,7 +109,7 @@ def cells(panels: Mapping[str, Mapping[str, Values]]) -> Figure:
             raise ValueError(f"panels[{task!r}] must have the cells {names}, got {list(late)}")
         for row, (name, color, marker) in enumerate(zip(names, cycle(LINES), cycle(MARKERS), strict=False)):
             x = 100 * as_numpy(late[name], f"panels[{task!r}][{name!r}]", None, real=True)
-            look = dict(color=color, marker=marker, s=38, alpha=0.75, linewidths=0, zorder=3, clip_on=False)
+            look = dict(color=color, marker=marker, s=38, alpha=0.75, linewidths=0, zorder=3)
             ax.scatter(x, row + jitter(len(x), 0.28), **look)
         ax.axvline(50, color=GRAY, linestyle=":", linewidth=1)
         ax.set(xlim=(45, 103), xlabel="signs right late (%)")
