@@ -228,9 +228,9 @@ def _scores(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]:
 
 
 def _layers(model: TokenNetwork, task: TokenRepeat) -> list[dict]:
-    """Per model: what positions leave in the last state of the longest sequences (:mod:`emt_core.analysis.layers`), what
-    is written after one wrong token (:func:`emt_core.analysis.hearing.wrong_words`), and of a GRU the update gate while
-    each position is read."""
+    """Per model: what positions leave in the last state of the longest sequences (:mod:`emt_core.analysis.layers`),
+    what is written after one wrong token (:func:`emt_core.analysis.hearing.wrong_words`), and of a GRU the update gate
+    while each position is read."""
     length, generator = int(task.longest), stream(0, "layers", model.device)
     found, mean = layers.layers(model, length, generator)
     tokens = torch.randint(model.vocabulary, (length, SEEN), generator=generator, device=generator.device)
