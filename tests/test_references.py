@@ -25,9 +25,10 @@ def test_labels_name_the_authors_as_citations_do():
     found = labels(
         one=entry("Seung, H. S.", year="1996"), two=entry("Sussillo, David", "Barak, Omri", year="2013"),
         three=entry("Jim, A.", "Giles, B.", "Horne, C.", year="1996"), prefix=entry("van der Maaten, L.", year="2008"),
-        edited=entry("Bishop, C.", role="editor"),
+        edited=entry("Bishop, C.", role="editor"), accent=entry("Csord{\\'a}s, R{\\'o}bert", year="2024"),
     )  # fmt: skip
     wanted = ["Seung, 1996", "Sussillo and Barak, 2013", "Jim et al., 1996", "van der Maaten, 2008", "Bishop, 2023"]
+    wanted.append("Csordás, 2024")
     assert found == wanted
 
 

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from string import ascii_lowercase
 
 from pybtex.plugin import register_plugin
+from pybtex.richtext import Text
 from pybtex.style.formatting.plain import Style
 from pybtex.style.labels import BaseLabelStyle
 
@@ -25,7 +26,8 @@ class NamesAndYear(BaseLabelStyle):
     @staticmethod
     def _names(entry):
         people = entry.persons.get("author") or entry.persons.get("editor") or []
-        names = [" ".join(person.prelast_names + person.last_names) for person in people]
+        written = [" ".join(person.prelast_names + person.last_names) for person in people]
+        names = [str(Text.from_latex(name)) for name in written]
         if not names:
             return entry.key
         return names[0] if len(names) == 1 else " and ".join(names) if len(names) == 2 else f"{names[0]} et al."
