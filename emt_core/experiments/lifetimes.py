@@ -60,9 +60,8 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 CELLS: dict[str, dict[str, Any]] = {
     "elman": {}, "biased elman": {"start": "biased"}, "gru": {"cell": "gru"}, "lstm": {"cell": "lstm"}
 }  # fmt: skip
-TASKS = {"repeat copy": VariableBinding.repeat_copy(4, 4)} | {
-    f"random {i}": VariableBinding.random(4, 4, stream(i, "drawn")) for i in range(3)
-}
+RANDOM = {f"random {i}": VariableBinding.random(S, D, stream(i, "drawn")) for i, (S, D) in enumerate(DRAWN)}
+TASKS = {"repeat copy": VariableBinding.repeat_copy(4, 4)} | {name: RANDOM[name] for name in list(RANDOM)[:3]}
 ALIKE: dict[str, Any] = QUICK | {"lr": 3e-3, "steps": 5000}
 #: the conditions that compare cells, by name
 COMPARED: dict[str, dict[str, Any]] = {
@@ -73,7 +72,7 @@ COMPARED: dict[str, dict[str, Any]] = {
 #: all conditions by name: the fields of a :class:`Model` that they set, and the task
 CONDITIONS: dict[str, dict[str, Any]] = {
     **{f"repeat copy {S} x {D}": {"task": VariableBinding.repeat_copy(S, D)} for S, D in SHAPES + UNSEEN},
-    **{f"random {i}": {"task": VariableBinding.random(S, D, stream(i, "drawn"))} for i, (S, D) in enumerate(DRAWN)},
+    **{name: {"task": task} for name, task in RANDOM.items()},
     **OTHERWISE,
     **COMPARED,
 }

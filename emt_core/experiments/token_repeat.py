@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -250,14 +251,14 @@ def _layers(model: TokenNetwork, task: TokenRepeat) -> list[dict]:
 
 def _heard(model: TokenNetwork, length: int, alive: bool) -> dict[str, float | None]:
     """What one network writes after one wrong token; nothing of one that diverged, or with no other token to be fed."""
-    names = ("right", "predicted", "predicted_beyond_repeats")
-    if not (alive and length > 1 and model.vocabulary > 1):
-        return {f"wrong_{name}": None for name in names}
-    try:  # on the CPU, where its readers draw, wherever the network was trained
-        words = hearing.wrong_words(model.to("cpu"), length, stream(0, "wrong words"), SEEN).shares()
-    except torch.linalg.LinAlgError:  # states so large that their covariance is singular
-        return {f"wrong_{name}": None for name in names}
-    return {f"wrong_{name}": number(words[name]) for name in names}
+    found = dict.fromkeys(("right", "predicted", "predicted_beyond_repeats"))
+    # an error: states so large that their covariance is singular
+    with suppress(torch.linalg.LinAlgError):
+        if alive and length > 1 and model.vocabulary > 1:
+            # on the CPU, where its readers draw, wherever the network was trained
+            shares = hearing.wrong_words(model.to("cpu"), length, stream(0, "wrong words"), SEEN).shares()
+            found = {name: number(shares[name]) for name in found}
+    return {f"wrong_{name}": value for name, value in found.items()}
 
 
 def _controls(model: TokenNetwork, run: edits.LearnedEdit) -> list[dict]:

@@ -30,9 +30,9 @@ from emt_core.training import Run, variable_binding
 @dataclass(frozen=True, kw_only=True)
 class Model(Line):
     """A network. ``choice`` … ``dim`` are its task's; from ``lr`` on, the recipe of
-    :func:`emt_core.training.variable_binding.fit`. ``start`` is one of
-    ``RECURRENT_STARTS`` of an Elman network, and the eigenvalues of its W_hh are looked at every ``look`` steps, unless
-    that is 0. A value out of range raises ValueError."""
+    :func:`emt_core.training.variable_binding.fit`. ``start`` is one of ``RECURRENT_STARTS`` of an Elman
+    network, and the eigenvalues of its W_hh are looked at every ``look`` steps, unless that is 0. A value out of range
+    raises ValueError."""
 
     cell: str = "elman"
     choice: int
