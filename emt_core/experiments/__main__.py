@@ -92,6 +92,8 @@ OPTIONS: dict[str, tuple[Callable | None, str]] = {
     "grus": (Path, "the folder that onion-gru wrote"),
     "tasks": (numbers(int, 0, len(PAPER_TRIPLES) - 1), "places in PAPER_TRIPLES"),
     "hidden": (numbers(int, 1), "units"),
+    "cells": (None, "of the networks"),
+    "sizes": (numbers(int, 1), "numbers in the memory"),
     "l2": (numbers(float, 0), "L2 penalties"),
     "threshold": (numbers(float, 0), "of the curriculum"),
     "variants": (None, "how they write"),

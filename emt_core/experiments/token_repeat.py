@@ -58,7 +58,7 @@ class Learned(Line):
         if not isinstance(self.autoregressive, bool):
             raise ValueError(f"autoregressive must be True or False, got {self.autoregressive!r}")
         cell_named(self.cell)
-        for name, value in (plain | _columns(self.recipe)).items():  # checked and plain numbers there
+        for name, value in (plain | recipe_columns(self.recipe)).items():  # checked and plain numbers there
             object.__setattr__(self, name, value)
 
     @property
@@ -80,9 +80,16 @@ class Repeater(Learned):
     repeats: bool = True
     sequences: str = "fresh"
     learns: str = "all"
+    inputs: int = 0
+    between: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in (
+            "inputs",
+            "between",
+        ):  # numbers in an embedding (0: the units'), and in a layer before the read-out
+            object.__setattr__(self, name, integer(name, getattr(self, name), 0))
         if self.learns not in LEARNS:
             raise ValueError(f"learns must be one of {tuple(LEARNS)}, got {self.learns!r}")
         if self.sequences not in SEQUENCES:
@@ -151,7 +158,7 @@ def _task_columns(task: TokenRepeat) -> dict[str, Any]:
     return columns | {"sequences": SEQUENCES[0 if distinct is None else 1 + distinct]}
 
 
-def _columns(recipe: Recipe) -> dict[str, Any]:
+def recipe_columns(recipe: Recipe) -> dict[str, Any]:
     return {"most_steps" if name == "steps" else name: value for name, value in asdict(recipe).items()}
 
 
@@ -164,6 +171,7 @@ def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[d
     run = token_repeat.fit(
         first.task, cell=first.cell, hidden=first.hidden, seeds=[line.seed for line in lines],
         autoregressive=first.autoregressive, recipe=first.recipe, learns=LEARNS[first.learns], device=device,
+        inputs=first.inputs or None, between=first.between,
         checkpoint=place.checkpoint, stop=place.stop, progress=False,
     )  # fmt: skip
     if place.stop.is_set():
@@ -328,7 +336,10 @@ def studies(
     make: Callable = kind
     lines = [
         make(
-            **{"gru": keys[line], kind.what: name}, **{k: getattr(line, k) for k in shared}, **_columns(recipe), **same
+            **{"gru": keys[line], kind.what: name},
+            **{k: getattr(line, k) for k in shared},
+            **recipe_columns(recipe),
+            **same,
         )
         for name, line in itertools.product(kinds, of)
     ]
@@ -375,5 +386,5 @@ def _repeaters(
     wrong = [variant for _, variant, _ in grid if variant not in VARIANTS]
     if wrong:
         raise ValueError(f"variants must be among {VARIANTS}, got {wrong[0]!r}")
-    same = {"cell": cell, "learns": learns} | _task_columns(task) | _columns(recipe)
+    same = {"cell": cell, "learns": learns} | _task_columns(task) | recipe_columns(recipe)
     return [Repeater(hidden=N, autoregressive=v == VARIANTS[0], seed=seed, **same) for N, v, seed in grid]

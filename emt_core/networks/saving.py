@@ -39,7 +39,7 @@ def load(path: str | Path) -> tuple[Any, dict[str, str]]:
     own_settings = [f.name for f in fields(kind) if f.type == "str"]  # type: ignore[arg-type]
     try:
         settings = {name: metadata[name] for name in own_settings if name in metadata}
-        ends = {name: tensors.pop(name) for name in ("W_r", "embedding", "W_o", "b_o") if name in tensors}
+        ends = {name: tensors.pop(name) for name in ("W_r", "embedding", "W_o", "b_o", "W_m", "b_m") if name in tensors}
         cell = kind(**tensors, **settings)
         if "W_r" in ends:
             return VectorNetwork(cell, **ends), metadata

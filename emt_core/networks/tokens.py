@@ -19,33 +19,53 @@ class TokenNetwork(Network):
     """M networks that read tokens, then write them. Rows 0 … V − 1 of ``embedding`` (W = V + 2) are the tokens', row V
     starts the writing, and row V + 1 is "no input". Writing starts from the state after the last token read: the first
     input is row V, and then, if ``autoregressive``, the token just written, else row V + 1. Scores are
-    W_o visible(h) + b_o."""
+    W_o y + b_o, where y is visible(h), or with a layer in between relu(W_m visible(h) + b_m), which lets the read-out of
+    a linear recurrence be non-linear (K = N without it)."""
 
     embedding: Float[Tensor, "M W I"]
-    W_o: Float[Tensor, "M V N"]
+    W_o: Float[Tensor, "M V K"]
     b_o: Float[Tensor, "M V"]
     autoregressive: bool = True
+    W_m: Float[Tensor, "M K N"] | None = None
+    b_m: Float[Tensor, "M K"] | None = None
 
     def __post_init__(self) -> None:
         if self.W_o.ndim != 3:
-            raise ValueError(f"W_o must have shape (M, V, N), got {tuple(self.W_o.shape)}")
+            raise ValueError(f"W_o must have shape (M, V, K), got {tuple(self.W_o.shape)}")
+        if (self.W_m is None) is not (self.b_m is None):
+            raise ValueError(
+                f"W_m and b_m must both be given or neither, got {'b_m' if self.W_m is None else 'W_m'} alone"
+            )
         M, V = self.cell.models, self.vocabulary
-        W_o, b_o = (self.W_o, (M, V, self.hidden)), (self.b_o, (M, V))
+        K = self.hidden if self.W_m is None else self.W_m.shape[1]
+        W_o, b_o = (self.W_o, (M, V, K)), (self.b_o, (M, V))
+        layer = {"W_m": (self.W_m, (M, K, self.hidden)), "b_m": (self.b_m, (M, K))}
         embedding = self.embedding, (M, V + 2, self.cell.inputs)
-        check_shapes(" to go with the cell and W_o", W_o=W_o, b_o=b_o, embedding=embedding)
+        check_shapes(" to go with the cell and W_o", W_o=W_o, b_o=b_o, embedding=embedding, **layer)
 
     @classmethod
     def init(
-        cls, cell: type[Cell], vocabulary: int, hidden: int, generators: Generators, autoregressive: bool = True
+        cls,
+        cell: type[Cell],
+        vocabulary: int,
+        hidden: int,
+        generators: Generators,
+        autoregressive: bool = True,
+        *,
+        inputs: int | None = None,
+        between: int = 0,
     ) -> Self:
-        """One freshly drawn network per generator, float32, as PyTorch draws its modules: embeddings of N numbers from
-        N(0, 1), then the cell, then W_o and b_o from U(−1/√N, 1/√N)."""
+        """One freshly drawn network per generator, float32, as PyTorch draws its modules: embeddings of I = ``inputs``
+        numbers (N if None) from N(0, 1), then the cell, then W_o and b_o from U(−1/√K, 1/√K); with a layer of K =
+        ``between`` numbers before the read-out (0: none), first W_m and b_m from U(−1/√N, 1/√N)."""
         hidden, vocabulary = integer("hidden", hidden, 1), integer("vocabulary", vocabulary, 2)
-        shape = (vocabulary + 2, hidden)
+        inputs, between = hidden if inputs is None else integer("inputs", inputs, 1), integer("between", between, 0)
+        shape = (vocabulary + 2, inputs)
         embedding = torch.stack([torch.randn(shape, generator=g, device=g.device) for g in each(generators)])
-        drawn, bound = cell.init(hidden, hidden, generators), hidden**-0.5
-        W_o, b_o = (uniform(shape, bound, generators) for shape in ((vocabulary, hidden), (vocabulary,)))
-        return cls(drawn, embedding, W_o, b_o, autoregressive)
+        drawn, sees = cell.init(inputs, hidden, generators), between or hidden
+        layer = [uniform(shape, hidden**-0.5, generators) for shape in ((between, hidden), (between,)) if between]
+        W_o, b_o = (uniform(shape, sees**-0.5, generators) for shape in ((vocabulary, sees), (vocabulary,)))
+        return cls(drawn, embedding, W_o, b_o, autoregressive, *layer)
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -84,8 +104,10 @@ class TokenNetwork(Network):
 
     def read_out(self, states: Float[Tensor, "M L B n"]) -> Float[Tensor, "M L B V"]:
         """Scores of the tokens in these states."""
-        visible = self.cell.visible(states)
-        return torch.baddbmm(self.b_o[:, None], visible.flatten(1, 2), self.W_o.mT).unflatten(1, states.shape[1:3])
+        y = self.cell.visible(states).flatten(1, 2)
+        if self.W_m is not None and self.b_m is not None:
+            y = torch.baddbmm(self.b_m[:, None], y, self.W_m.mT).relu()
+        return torch.baddbmm(self.b_o[:, None], y, self.W_o.mT).unflatten(1, states.shape[1:3])
 
     @torch.no_grad()
     def write(self, h: Float[Tensor, "M B n"], length: int) -> Int[Tensor, "M L B"]:

@@ -47,6 +47,8 @@ def fit(
     steps: int | None = None,
     validation: Sequences | None = None,
     learns: Collection[str] | None = None,
+    inputs: int | None = None,
+    between: int = 0,
     device: str | torch.device = "cpu",
     **running: Any,
 ) -> Repeaters:
@@ -59,6 +61,8 @@ def fit(
         learns: names of the weights that are trained, ``("W_o", "b_o")`` for the read-out of a random network, ``()``
             for nothing; the others stay as they were drawn, and a seed is the same among others up to rounding.
             Default: all.
+        inputs, between: numbers in an embedding, and in a layer before the read-out, see
+            :meth:`emt_core.networks.TokenNetwork.init`.
         validation: sequences that are never trained on, and that judge the models. Default: ``task.validation()``.
         running: ``checkpoint``, ``checkpoint_every``, ``stop`` and ``progress``, see
             :func:`emt_core.training.engine.run`.
@@ -73,7 +77,8 @@ def fit(
     validation = avoid.to(device)
     few = spread(validation, LOOK)
     generators = streams(seeds, "network")
-    start = TokenNetwork.init(kind, int(task.vocabulary), hidden, generators, autoregressive).to(device)
+    ends = {"inputs": inputs, "between": between}
+    start = TokenNetwork.init(kind, int(task.vocabulary), hidden, generators, autoregressive, **ends).to(device)
     learns = set(start.weights) if learns is None else set(learns)
     if not learns <= start.weights.keys():
         raise ValueError(f"learns must be among {sorted(start.weights)}, got {sorted(learns)}")
@@ -90,8 +95,9 @@ def fit(
     identity = {"task": repr(task), "cell": cell, "hidden": hidden, "autoregressive": autoregressive, "seeds": seeds}
     identity |= {"validation": digest(validation.tokens, validation.lengths)}
     identity |= {"learns": sorted(learns)} if fixed else {}
+    identity |= {name: size for name, size in ends.items() if size}
     apart = device == "cpu" and not fixed  # a part of the models would not know which fixed weights are its own
-    running |= {"identity": identity, "apart": apart, "name": f"{cell} of {hidden} units"}
+    running |= {"identity": identity, "apart": apart, "name": f"{cell} of {hidden} units", "undecayed": kind.undecayed}
     with one_thread_per_product(device == "cpu"):
         run = optimise(trained, loss, score, generators, recipe, **running) if trained else untouched(len(seeds))
         model = start.with_weights(fixed | run.weights)

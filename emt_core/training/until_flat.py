@@ -8,7 +8,7 @@ by a rule that the result names.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -83,6 +83,7 @@ def optimise(
     *,
     identity: dict[str, Any] | None = None,
     apart: bool = False,
+    undecayed: Collection[str] = (),
     **running: Any,
 ) -> Optimised:
     """Minimise ``loss`` over ``weights``, every tensor with a leading models axis.
@@ -93,6 +94,7 @@ def optimise(
         score: weights → what each model is judged by (M,), from 0 to 1; it must not draw random numbers.
         identity: what else decides the numbers: a checkpoint of something else is refused.
         apart: train the models one by one, side by side; ``loss`` and ``score`` must then take any of them.
+        undecayed: names of the weights that the recipe's decay leaves alone.
         running: ``checkpoint``, ``checkpoint_every``, ``stop``, ``progress`` and ``name``, see
             :func:`emt_core.training.engine.run`.
     """
@@ -101,7 +103,10 @@ def optimise(
     if wrong:
         raise ValueError(f"generators must be one per model ({weights[wrong[0]].shape[0]}), got {models}")
     parts = [slice(m, m + 1) for m in range(models)] if apart else [slice(models)]
-    groups = [_Models({name: w[p] for name, w in weights.items()}, generators[p], loss, score, recipe) for p in parts]
+    groups = [
+        _Models({name: w[p] for name, w in weights.items()}, generators[p], loss, score, recipe, undecayed)
+        for p in parts
+    ]
     alone = all(w.device.type == "cpu" for w in weights.values())  # bits must not depend on how many cores there are
     decides = {name: value for name, value in asdict(recipe).items() if name != "steps"}
     with one_thread_per_product(alone):
@@ -115,12 +120,15 @@ class _Models(Group):
     kept = ("sum",)
 
     def __init__(
-        self, weights: Weights, generators: Sequence[torch.Generator], loss: Loss, score: Score, recipe: Recipe
-    ) -> None:
+        self, weights: Weights, generators: Sequence[torch.Generator], loss: Loss, score: Score, recipe: Recipe,
+        undecayed: Collection[str],
+    ) -> None:  # fmt: skip
         super().__init__(generators, "scores", "losses")
         self.weights = {name: w.detach().clone().requires_grad_() for name, w in weights.items()}
         self.loss, self.score, self.recipe = loss, score, recipe
-        self.optimiser = torch.optim.AdamW(self.weights.values(), recipe.lr, weight_decay=recipe.decay, fused=True)
+        parts = {decay: [w for n, w in self.weights.items() if (n in undecayed) is not bool(decay)] for decay in (1, 0)}
+        groups = [{"params": ws, "weight_decay": decay * recipe.decay} for decay, ws in parts.items() if ws]
+        self.optimiser = torch.optim.AdamW(groups, recipe.lr, fused=True)
         self.final = {name: w.detach().clone() for name, w in self.weights.items()}  # of those that have ended
         device = next(iter(self.weights.values())).device
         self.sum = torch.zeros(self.models, dtype=torch.float64, device=device)  # there: a step need not be waited for
