@@ -1,4 +1,4 @@
-"""Networks of every cell that repeat tokens, alike in all but the cell: for the question which recurrence stores how."""
+"""Networks of every cell that repeat tokens, alike in all but the cell: which recurrence stores how?"""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def recurrences(
     steps: int | None = None,
     **options,
 ) -> Swept:
-    """Networks that repeat tokens, one cell beside the other: embeddings, a non-linear read-out, task and recipe are the
-    same for all. ``options`` are those of :func:`emt_core.experiments.table.drive`."""
+    """Networks that repeat tokens, one cell beside the other: embeddings, a non-linear read-out, task and recipe are
+    the same for all. ``options`` are those of :func:`emt_core.experiments.table.drive`."""
     return drive(Repeater, lines_of(cells, sizes, seeds, _with(recipe, steps)), out, train, **options)
 
 

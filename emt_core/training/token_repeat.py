@@ -77,8 +77,9 @@ def fit(
     validation = avoid.to(device)
     few = spread(validation, LOOK)
     generators = streams(seeds, "network")
-    ends = {"inputs": inputs, "between": between}
-    start = TokenNetwork.init(kind, int(task.vocabulary), hidden, generators, autoregressive, **ends).to(device)
+    start = TokenNetwork.init(
+        kind, int(task.vocabulary), hidden, generators, autoregressive, inputs=inputs, between=between
+    ).to(device)
     learns = set(start.weights) if learns is None else set(learns)
     if not learns <= start.weights.keys():
         raise ValueError(f"learns must be among {sorted(start.weights)}, got {sorted(learns)}")
@@ -95,7 +96,7 @@ def fit(
     identity = {"task": repr(task), "cell": cell, "hidden": hidden, "autoregressive": autoregressive, "seeds": seeds}
     identity |= {"validation": digest(validation.tokens, validation.lengths)}
     identity |= {"learns": sorted(learns)} if fixed else {}
-    identity |= {name: size for name, size in ends.items() if size}
+    identity |= {name: size for name, size in (("inputs", inputs), ("between", between)) if size}
     apart = device == "cpu" and not fixed  # a part of the models would not know which fixed weights are its own
     running |= {"identity": identity, "apart": apart, "name": f"{cell} of {hidden} units", "undecayed": kind.undecayed}
     with one_thread_per_product(device == "cpu"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from oracles import OF_TORCH, SHAPE_ERRORS, generators, same_bits, torch_recurrence
 
-from emt_core.networks import CELLS, GRU, Elman, TokenNetwork, from_torch, to_torch
+from emt_core.networks import CELLS, GRU, Elman, TokenNetwork, from_torch, load, save, to_torch
 from emt_core.networks.cell import rows
 from emt_core.networks.tokens import right_tokens
 from emt_core.tasks import Sequences, TokenRepeat
@@ -289,3 +289,33 @@ def test_wrong_sequences_are_named(kind):
         model.logits(torch.zeros(2, 5, model.state_size), batch)
     with pytest.raises(errors, match="h"):
         model.write(torch.zeros(2, 5, model.state_size + 1), 3)
+
+
+# --- a layer before the read-out --------------------------------------------------------------------------------------
+
+
+@both_variants
+def test_a_layer_before_the_read_out_is_torchs_own(autoregressive):
+    """relu(W_m h + b_m) and then W_o, as nn.Linear and nn.ReLU in turn; embeddings of their own size."""
+    drawn = TokenNetwork.init(GRU, V, N, generators(0, 1), autoregressive, inputs=3, between=11).to(torch.float64)
+    assert drawn.embedding.shape == (2, V + 2, 3) and drawn.W_o.shape == (2, V, 11) and drawn.cell.inputs == 3
+    h = torch.randn(2, 4, 6, N, dtype=torch.float64, generator=generators(2)[0])
+    found = drawn.read_out(h)
+    for m in range(2):
+        layer, last = torch.nn.Linear(N, 11).double(), torch.nn.Linear(11, V).double()
+        for module, (W, b) in ((layer, (drawn.W_m, drawn.b_m)), (last, (drawn.W_o, drawn.b_o))):
+            module.load_state_dict({"weight": W[m], "bias": b[m]})
+        torch.testing.assert_close(found[m], last(layer(h[m]).relu()), rtol=0, atol=1e-14)
+
+
+def test_a_layer_before_the_read_out_is_drawn_last_and_saved(tmp_path):
+    """What is drawn before it is what a network without it draws, and K = 11 units see N = 7 numbers."""
+    plain, model = draw(3), TokenNetwork.init(GRU, V, N, generators(3), between=11)
+    assert all(same_bits(plain.cell.weights[name], w) for name, w in model.cell.weights.items())
+    assert model.W_m.abs().max() <= N**-0.5 and model.W_o.abs().max() <= 11**-0.5
+    save(model, tmp_path / "model.safetensors")
+    assert load(tmp_path / "model.safetensors")[0] == model
+    with pytest.raises(ValueError, match=r"^W_m and b_m must both be given or neither, got W_m alone"):
+        TokenNetwork(plain.cell, plain.embedding, model.W_o, plain.b_o, W_m=model.W_m)
+    with pytest.raises(SHAPE_ERRORS, match=r"W_o|W_m"):
+        TokenNetwork(plain.cell, plain.embedding, plain.W_o, plain.b_o, W_m=model.W_m, b_m=model.b_m)

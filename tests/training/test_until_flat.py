@@ -89,6 +89,18 @@ def test_it_is_torchs_adamw():
     assert not any(w.requires_grad for w in found.weights.values())
 
 
+def test_decay_leaves_alone_what_is_named():
+    """A weight that the loss ignores moves by decay alone: (1 − rate · decay) a step, or not at all."""
+
+    def of_W(weights, own):
+        return loss({"W": weights["W"], "b": torch.zeros_like(weights["b"])}, own) + 0 * weights["b"].sum(1)
+
+    before, shrunk = start(*SEEDS)["b"], (1 - RECIPE.lr * RECIPE.decay) ** RECIPE.steps
+    usual, spared = run(loss=of_W), run(loss=of_W, undecayed=("b",))
+    torch.testing.assert_close(usual.weights["b"], shrunk * before, rtol=30 * 2**-23, atol=0)
+    assert same_bits(spared.weights["b"], before) and same_bits(spared.weights["W"], usual.weights["W"])
+
+
 def test_a_model_is_the_same_alone_and_among_others():
     together = run()
     for m, seed in enumerate(SEEDS):
