@@ -20,6 +20,7 @@ from emt_core.experiments.table import CUDA_GROUP, Swept
 from emt_core.experiments.token_repeat import LEARNS
 from emt_core.networks import CELLS
 from emt_core.support.files import write_text
+from emt_core.support.formats import FORMATS
 from emt_core.support.random_streams import LIMIT
 from emt_core.tasks import PAPER_TRIPLES
 
@@ -93,6 +94,7 @@ OPTIONS: dict[str, tuple[Callable | None, str]] = {
     "tasks": (numbers(int, 0, len(PAPER_TRIPLES) - 1), "places in PAPER_TRIPLES"),
     "hidden": (numbers(int, 1), "units"),
     "cells": (None, "of the networks"),
+    "formats": (some_of(FORMATS), "in which the state is kept"),
     "sizes": (numbers(int, 1), "numbers in the memory"),
     "l2": (numbers(float, 0), "L2 penalties"),
     "threshold": (numbers(float, 0), "of the curriculum"),

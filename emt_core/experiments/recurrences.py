@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emt_core.analysis import edits
-from emt_core.experiments.table import Swept, Table, drive, takes
+from emt_core.analysis import edits, factors, layers
+from emt_core.experiments import jobs
+from emt_core.experiments.provenance import number
+from emt_core.experiments.table import Line, Swept, Table, drive, takes, weights_file
 from emt_core.experiments.token_repeat import Edit, Repeater, learn, recipe_columns, train
-from emt_core.networks import CELLS
+from emt_core.networks import CELLS, TokenNetwork, load
+from emt_core.support.random_streams import stream
 from emt_core.tasks import TokenRepeat
 from emt_core.training.until_flat import Recipe
 
@@ -54,6 +57,25 @@ def _with(recipe: Recipe, steps: int | None) -> Recipe:
 
 
 @takes(drive)
+def rounded_states(
+    out: str | Path,
+    *,
+    formats: Iterable[str] = ("fp8_e4m3", "fp8_e5m2"),
+    hidden: Iterable[int] = (48,),
+    seeds: Iterable[int] = range(3),
+    cell: str = "gru",
+    recipe: Recipe = RECIPE,
+    steps: int | None = None,
+    **options,
+) -> Swept:
+    """Networks of one cell whose state is kept in a short format from the first step of training on, and the same ones
+    without. ``options`` are those of :func:`emt_core.experiments.table.drive`."""
+    usual = lines_of((cell,), hidden, seeds, _with(recipe, steps))
+    lines = [replace(line, stored=form) for form in ("", *formats) for line in usual]
+    return drive(Repeater, lines, out, train, **options)
+
+
+@takes(drive)
 def recurrence_edits(
     out: str | Path,
     *,
@@ -79,3 +101,73 @@ def recurrence_edits(
         for kind, line in itertools.product(kinds, of)
     ]  # fmt: skip
     return drive(Edit, lines, out, learn, (networks, TASK), **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed(Line):
+    """What tells positions apart in the network whose row has the key ``gru``; nothing is learned."""
+
+    cell: str
+    hidden: int
+    seed: int
+    gru: str
+    steps: int = 0
+
+    @property
+    def label(self) -> str:
+        return f"factors-{self.cell}-N{self.hidden}-s{self.seed}"
+
+    def files(self, key: str) -> tuple[str, ...]:
+        return ()
+
+
+def place(place: jobs.Place, lines: tuple[Placed, ...], device: str, networks: Path) -> list[dict]:
+    """What :func:`describe` says of networks that differ in their seed alone."""
+    return [describe(load(networks / weights_file(line.gru))[0].to(device), int(TASK.longest)) for line in lines]
+
+
+def describe(model: TokenNetwork, length: int, sequences: int = 64) -> dict[str, float | int | None]:
+    """How many numbers a network has, and what tells positions apart in it: its layers' overlaps and sizes, the three
+    factors of :mod:`emt_core.analysis.factors`, and how much of the spectrum does not turn."""
+    found, _ = layers.layers(model, length, stream(0, "layers", model.device), 4 * sequences)
+    parts = factors.shares(factors.propagation(model, length, stream(0, "factors", model.device), sequences))
+    J = factors.mean_jacobian(model, length, stream(0, "factors", model.device), sequences)
+    energies = factors.energies(found)
+    row: dict[str, float | int | None] = {
+        "state": model.state_size,
+        "parameters": sum(w[0].numel() for w in model.weights.values()),
+        "separation": number(factors.separation(found)[0]),
+        "first_order": number(parts.separation[0]),
+        "explained": number(parts.explained.mean()),
+        "positive": number(factors.positive_share(J)[0]),
+        "units": number(factors.unit_overlap(found)[0]),
+        "random_units": number(factors.overlap_of_energies(energies, model.vocabulary)[0]),
+    }
+    row |= {f"share_{name}": number(x) for name, x in zip(factors.FACTORS, parts.by_factor[0], strict=True)}
+    row |= {f"size_{p}": number(size) for p, size in enumerate(layers.sizes(found)[0])}
+    matrix = layers.overlap(found)[0]
+    pairs = itertools.combinations(range(length), 2)
+    return row | {f"overlap_{p}_{q}": number(matrix[p, q]) for p, q in pairs}
+
+
+@takes(drive)
+def recurrence_factors(
+    out: str | Path,
+    *,
+    grus: str | Path,
+    cells: Iterable[str] = tuple(CELLS),
+    sizes: Iterable[int] = (48, 64, 128),
+    seeds: Iterable[int] = range(3),
+    network_recipe: Recipe = RECIPE,
+    **options,
+) -> Swept:
+    """What tells positions apart in the networks that :func:`recurrences` trained into the folder ``grus``.
+    ``options`` are those of :func:`emt_core.experiments.table.drive`."""
+    networks = Path(grus).resolve()
+    known = Table(networks, Repeater).rows
+    lines = [
+        Placed(gru=line.key, cell=line.cell, hidden=line.hidden, seed=line.seed)
+        for line in lines_of(cells, sizes, seeds, network_recipe)
+        if line in known
+    ]
+    return drive(Placed, lines, out, place, (networks,), files=False, **options)

@@ -18,8 +18,10 @@ from emt_core.experiments import jobs
 from emt_core.experiments.provenance import number
 from emt_core.experiments.table import Line, Swept, Table, about, drive, takes, weights_file
 from emt_core.networks import GRU, TokenNetwork, cell_named, load, save
+from emt_core.networks.rounded import Rounded
 from emt_core.support.checks import integer
 from emt_core.support.files import write_safetensors
+from emt_core.support.formats import FORMATS
 from emt_core.support.random_streams import seeds_of, stream
 from emt_core.tasks import Sequences, TokenRepeat
 from emt_core.tasks.fixed_pool import FixedPool
@@ -82,9 +84,12 @@ class Repeater(Learned):
     learns: str = "all"
     inputs: int = 0
     between: int = 0
+    stored: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.stored and self.stored not in FORMATS:
+            raise ValueError(f"stored must be '' or one of {sorted(FORMATS)}, got {self.stored!r}")
         for name in (
             "inputs",
             "between",
@@ -171,7 +176,7 @@ def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[d
     run = token_repeat.fit(
         first.task, cell=first.cell, hidden=first.hidden, seeds=[line.seed for line in lines],
         autoregressive=first.autoregressive, recipe=first.recipe, learns=LEARNS[first.learns], device=device,
-        inputs=first.inputs or None, between=first.between,
+        inputs=first.inputs or None, between=first.between, stored=first.stored,
         checkpoint=place.checkpoint, stop=place.stop, progress=False,
     )  # fmt: skip
     if place.stop.is_set():
@@ -179,8 +184,11 @@ def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[d
     validation = first.task.validation().to(device)
     found = _scores(repeats(run.model, validation), validation, run.training)
     rows = [row | more for row, more in zip(found, _layers(run.model, first.task), strict=True)]
+    model = run.model
+    if isinstance(model.cell, Rounded):  # how the state is kept is no weight: whoever loads it may keep it otherwise
+        model = replace(model, cell=model.cell.cell)
     for m, line in enumerate(lines):
-        save(run.model[m], place.folder / weights_file(line.key), about(line, device, exact=rows[m]["exact"]))
+        save(model[m], place.folder / weights_file(line.key), about(line, device, exact=rows[m]["exact"]))
     return rows
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emt_core.networks import TokenNetwork, cell_named
+from emt_core.networks.rounded import Rounded
 from emt_core.support.checks import device_of, integer
 from emt_core.support.files import digest
 from emt_core.support.random_streams import seeds_of, streams
@@ -49,6 +50,7 @@ def fit(
     learns: Collection[str] | None = None,
     inputs: int | None = None,
     between: int = 0,
+    stored: str = "",
     device: str | torch.device = "cpu",
     **running: Any,
 ) -> Repeaters:
@@ -63,6 +65,8 @@ def fit(
             Default: all.
         inputs, between: numbers in an embedding, and in a layer before the read-out, see
             :meth:`emt_core.networks.TokenNetwork.init`.
+        stored: the format of :data:`emt_core.support.formats.FORMATS` in which the state is kept, too large numbers as
+            its largest; gradients pass the rounding. Default: as it is computed.
         validation: sequences that are never trained on, and that judge the models. Default: ``task.validation()``.
         running: ``checkpoint``, ``checkpoint_every``, ``stop`` and ``progress``, see
             :func:`emt_core.training.engine.run`.
@@ -80,6 +84,8 @@ def fit(
     start = TokenNetwork.init(
         kind, int(task.vocabulary), hidden, generators, autoregressive, inputs=inputs, between=between
     ).to(device)
+    if stored:
+        start = replace(start, cell=Rounded(start.cell, stored, saturate=True))
     learns = set(start.weights) if learns is None else set(learns)
     if not learns <= start.weights.keys():
         raise ValueError(f"learns must be among {sorted(start.weights)}, got {sorted(learns)}")
@@ -96,7 +102,7 @@ def fit(
     identity = {"task": repr(task), "cell": cell, "hidden": hidden, "autoregressive": autoregressive, "seeds": seeds}
     identity |= {"validation": digest(validation.tokens, validation.lengths)}
     identity |= {"learns": sorted(learns)} if fixed else {}
-    identity |= {name: size for name, size in (("inputs", inputs), ("between", between)) if size}
+    identity |= {name: size for name, size in (("inputs", inputs), ("between", between), ("stored", stored)) if size}
     apart = device == "cpu" and not fixed  # a part of the models would not know which fixed weights are its own
     running |= {"identity": identity, "apart": apart, "name": f"{cell} of {hidden} units", "undecayed": kind.undecayed}
     with one_thread_per_product(device == "cpu"):
