@@ -10,7 +10,8 @@ what a read-out sees. A new cell is a file beside ``gru.py`` and an entry in :da
         hidden, inputs, state_size             N, I and n
         step(h, x)                             x None: no input, the same as zeros
 
-Optional: :meth:`Cell.scan`, where a fast kernel goes through many steps at once; it is tested against ``step``.
+Optional: :meth:`Cell.scan`, where a fast kernel goes through many steps at once; it is tested against ``step``. And
+``undecayed``, the names of the tensors that weight decay must leave alone: rates and phases, of which zero is not less.
 """
 
 from __future__ import annotations

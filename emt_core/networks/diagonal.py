@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emt_core.networks.cell import Cell, Generators, Scan, stepwise, uniform
+from emt_core.networks.cell import Cell, Generators, Scan, uniform
 from emt_core.networks.kernels.shapes import check_shapes
+from emt_core.networks.linear_scan import scan_rows
 from emt_core.support.checks import Self, integer
 from emt_core.tasks.sequences import each
 
@@ -23,6 +25,9 @@ class _Diagonal(Cell):
     B: Float[Tensor, "M N I"]
     nu: Float[Tensor, "M K"]
     log_gamma: Float[Tensor, "M K"]
+
+    # decay would pull ρ to 1/e and γ to 1, not to 0: arXiv:2303.06349 exempts what makes λ and γ
+    undecayed: ClassVar[tuple[str, ...]] = ("nu", "log_gamma")
 
     def __post_init__(self) -> None:
         if self.B.ndim != 3:
@@ -57,18 +62,23 @@ class _Diagonal(Cell):
         """One number for each of the state's."""
         return modes
 
-    def fading(self) -> Callable[[Tensor], Tensor]:
-        """The map from h to λ ⊙ h, whose cosines and exponentials are computed once."""
+    def faded(self, h: Float[Tensor, "M B N"]) -> Float[Tensor, "M B N"]:
+        """λ ⊙ h."""
+        raise NotImplementedError
+
+    def multiplier(self) -> tuple[Float[Tensor, "M N"], Float[Tensor, "M P"]]:
+        """The real part of λ, one for each number of the state, and the imaginary part where it turns."""
         raise NotImplementedError
 
     def step(self, h: Float[Tensor, "M B N"], x: Float[Tensor, "M B I"] | None = None) -> Float[Tensor, "M B N"]:
-        faded = self.fading()(h)
+        faded = self.faded(h)
         return faded if x is None else faded + self.drive(x)
 
     def scan(self, table: Float[Tensor, "M W I"]) -> Scan:
         """The product of every row with B is made once."""
-        fading = self.fading()
-        return stepwise(lambda h, drive: fading(h) + drive, self.drive(table))
+        drive = self.drive(table)
+        keep, turn = (y[:, None].expand(-1, drive.shape[1], -1) for y in self.multiplier())
+        return partial(scan_rows, torch.cat([keep, drive, turn], dim=-1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +89,8 @@ class LRU(_Diagonal):
     the layers around it and the direct way D x; θ itself is learned, not its logarithm."""
 
     theta: Float[Tensor, "M P"]
+
+    undecayed = "nu", "log_gamma", "theta"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,15 +112,16 @@ class LRU(_Diagonal):
         pairs = self.hidden // 2
         return torch.cat([modes[:, :pairs], modes], dim=1)
 
-    def fading(self) -> Callable[[Tensor], Tensor]:
+    def faded(self, h: Float[Tensor, "M B N"]) -> Float[Tensor, "M B N"]:
         pairs, modulus = self.hidden // 2, self._of_state(self.modulus)[:, None]
         c, s = torch.cos(self.theta)[:, None], torch.sin(self.theta)[:, None]
+        real, imaginary, alone = h.tensor_split((pairs, 2 * pairs), dim=-1)
+        return modulus * torch.cat([c * real - s * imaginary, s * real + c * imaginary, alone], dim=-1)
 
-        def faded(h: Tensor) -> Tensor:
-            real, imaginary, alone = h.tensor_split((pairs, 2 * pairs), dim=-1)
-            return modulus * torch.cat([c * real - s * imaginary, s * real + c * imaginary, alone], dim=-1)
-
-        return faded
+    def multiplier(self) -> tuple[Float[Tensor, "M N"], Float[Tensor, "M P"]]:
+        pairs, modulus, cosine = self.hidden // 2, self._of_state(self.modulus), torch.cos(self.theta)
+        turning = torch.cat([cosine, cosine, torch.ones_like(modulus[:, 2 * pairs :])], dim=1)
+        return modulus * turning, modulus[:, :pairs] * torch.sin(self.theta)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +135,11 @@ class Decay(_Diagonal):
         B = _normal((hidden, inputs), inputs**-0.5, generators)
         return cls(B, *_with_norm(_below_one(hidden, generators)))
 
-    def fading(self) -> Callable[[Tensor], Tensor]:
-        modulus = self.modulus[:, None]
-        return lambda h: modulus * h
+    def faded(self, h: Float[Tensor, "M B N"]) -> Float[Tensor, "M B N"]:
+        return self.modulus[:, None] * h
+
+    def multiplier(self) -> tuple[Float[Tensor, "M N"], Float[Tensor, "M P"]]:
+        return self.modulus, self.modulus[:, :0]
 
 
 def _below_one(count: int, generators: Generators) -> Float[Tensor, "M K"]:

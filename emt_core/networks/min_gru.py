@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emt_core.networks.cell import Cell, Generators, Scan, stepwise, uniform
+from emt_core.networks.cell import Cell, Generators, Scan, uniform
 from emt_core.networks.kernels.shapes import check_shapes
+from emt_core.networks.linear_scan import scan_rows
 from emt_core.support.checks import Self, integer
 
 
@@ -50,13 +52,9 @@ class MinGRU(Cell):
         return torch.cat([1 - z, z * (x @ self.W_c.mT + self.b_c[:, None])], dim=-1)
 
     def step(self, h: Float[Tensor, "M B N"], x: Float[Tensor, "M B I"] | None = None) -> Float[Tensor, "M B N"]:
-        return _moved(h, self.gate(h.new_zeros(*h.shape[:2], self.inputs) if x is None else x))
+        keep, add = self.gate(h.new_zeros(*h.shape[:2], self.inputs) if x is None else x).chunk(2, dim=-1)
+        return keep * h + add
 
     def scan(self, table: Float[Tensor, "M W I"]) -> Scan:
         """The gates of every row are computed once."""
-        return stepwise(_moved, self.gate(table))
-
-
-def _moved(h: Float[Tensor, "M B N"], gate: Float[Tensor, "M B P"]) -> Float[Tensor, "M B N"]:
-    keep, add = gate.chunk(2, dim=-1)
-    return keep * h + add
+        return partial(scan_rows, self.gate(table))
