@@ -19,6 +19,7 @@ from chapters import BOOK, chapter_names, has_tag
 FOLDED = ("remove-cell", "remove-input", "hide-input", "hide-cell")
 PLUMBING = {"plt", "fig", "figure", "ax", "axes", "panel", "panels", "figures", "diagrams", "explorers"}
 PLUMBING |= {"onion_explorers", "memory_explorers", "basis_explorers", "memory_kicks", "basis_knobs"}
+PLUMBING |= {"map_explorers", "bits_explorers", "network_map", "memory_bits"}
 PLUMBING |= {"print", "say", "text", "tables", "claims", "display", "glue", "interact"}
 LINES, MEDIAN, COLUMNS, SUBJECT = 12, 6, 86, 0.8
 

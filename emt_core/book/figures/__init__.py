@@ -5,14 +5,17 @@ What several chapters draw is named here; a chapter's own pictures are in the fi
 
 from emt_core.book.figures import (
     basis,
+    bits,
     causal,
     codes,
     episodes,
     failures,
     interventions,
     lasting,
+    law,
     onions,
     overlaps,
+    powers,
     probes,
     repeating,
     sensitivity,
