@@ -18,6 +18,7 @@ from emt_core.support.random_streams import stream
 from emt_core.tasks import TokenRepeat
 from emt_core.training.until_flat import Recipe
 
+NAMES = (*CELLS, "orthogonal elman")  # as usual, or with a start that favours copying
 MATRIX = ("linearattention", "deltanet")  # cells whose memory is a square of numbers
 RECIPE = Recipe(steps=6000, lr=3e-3, decay=0.01, batch=256, every=500, patience=0)
 EDITS = Recipe(steps=6000, every=500, patience=0)
@@ -31,16 +32,22 @@ def lines_of(
     taken; embeddings and the layer before the read-out are the same for all cells."""
     same = {"autoregressive": True, "inputs": 64, "between": 128} | recipe_columns(recipe)
     return [
-        Repeater(hidden=math.isqrt(size) if cell in MATRIX else size, seed=seed, cell=cell, **same)
-        for size, cell, seed in itertools.product(sizes, cells, seeds)
+        Repeater(hidden=math.isqrt(size) if cell in MATRIX else size, seed=seed, cell=cell, recurrent=start, **same)
+        for size, (cell, start), seed in itertools.product(sizes, map(_with_start, cells), seeds)
     ]
+
+
+def _with_start(name: str) -> tuple[str, str]:
+    """A cell, and the start of its recurrent weights: "orthogonal elman" has another."""
+    start, _, cell = name.rpartition(" ")
+    return cell, start
 
 
 @takes(drive)
 def recurrences(
     out: str | Path,
     *,
-    cells: Iterable[str] = tuple(CELLS),
+    cells: Iterable[str] = NAMES,
     sizes: Iterable[int] = (48, 64, 128),
     seeds: Iterable[int] = range(3),
     recipe: Recipe = RECIPE,
@@ -81,7 +88,7 @@ def recurrence_edits(
     *,
     grus: str | Path,
     kinds: Iterable[str] = edits.KINDS,
-    cells: Iterable[str] = tuple(CELLS),
+    cells: Iterable[str] = NAMES,
     sizes: Iterable[int] = (64,),
     seeds: Iterable[int] = range(1),
     recipe: Recipe = EDITS,
@@ -155,7 +162,7 @@ def recurrence_factors(
     out: str | Path,
     *,
     grus: str | Path,
-    cells: Iterable[str] = tuple(CELLS),
+    cells: Iterable[str] = NAMES,
     sizes: Iterable[int] = (48, 64, 128),
     seeds: Iterable[int] = range(3),
     network_recipe: Recipe = RECIPE,

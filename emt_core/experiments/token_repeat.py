@@ -18,6 +18,7 @@ from emt_core.experiments import jobs
 from emt_core.experiments.provenance import number
 from emt_core.experiments.table import Line, Swept, Table, about, drive, takes, weights_file
 from emt_core.networks import GRU, TokenNetwork, cell_named, load, save
+from emt_core.networks.elman import RECURRENT_STARTS
 from emt_core.networks.rounded import Rounded
 from emt_core.support.checks import integer
 from emt_core.support.files import write_safetensors
@@ -85,9 +86,13 @@ class Repeater(Learned):
     inputs: int = 0
     between: int = 0
     stored: str = ""
+    recurrent: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.recurrent and (self.cell != "elman" or self.recurrent not in RECURRENT_STARTS):
+            starts = f"one of {RECURRENT_STARTS} for 'elman'"
+            raise ValueError(f"recurrent must be '', or {starts}, got {self.recurrent!r} for {self.cell!r}")
         if self.stored and self.stored not in FORMATS:
             raise ValueError(f"stored must be '' or one of {sorted(FORMATS)}, got {self.stored!r}")
         for name in (
@@ -176,7 +181,7 @@ def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[d
     run = token_repeat.fit(
         first.task, cell=first.cell, hidden=first.hidden, seeds=[line.seed for line in lines],
         autoregressive=first.autoregressive, recipe=first.recipe, learns=LEARNS[first.learns], device=device,
-        inputs=first.inputs or None, between=first.between, stored=first.stored,
+        inputs=first.inputs or None, between=first.between, stored=first.stored, recurrent=first.recurrent,
         checkpoint=place.checkpoint, stop=place.stop, progress=False,
     )  # fmt: skip
     if place.stop.is_set():

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emt_core.networks import TokenNetwork, cell_named
+from emt_core.networks import Elman, TokenNetwork, cell_named
 from emt_core.networks.rounded import Rounded
 from emt_core.support.checks import device_of, integer
 from emt_core.support.files import digest
@@ -51,6 +51,7 @@ def fit(
     inputs: int | None = None,
     between: int = 0,
     stored: str = "",
+    recurrent: str = "",
     device: str | torch.device = "cpu",
     **running: Any,
 ) -> Repeaters:
@@ -65,6 +66,7 @@ def fit(
             Default: all.
         inputs, between: numbers in an embedding, and in a layer before the read-out, see
             :meth:`emt_core.networks.TokenNetwork.init`.
+        recurrent: another start of an Elman network's W_hh, see :meth:`emt_core.networks.Elman.started`.
         stored: the format of :data:`emt_core.support.formats.FORMATS` in which the state is kept, too large numbers as
             its largest; gradients pass the rounding. Default: as it is computed.
         validation: sequences that are never trained on, and that judge the models. Default: ``task.validation()``.
@@ -83,7 +85,12 @@ def fit(
     generators = streams(seeds, "network")
     start = TokenNetwork.init(
         kind, int(task.vocabulary), hidden, generators, autoregressive, inputs=inputs, between=between
-    ).to(device)
+    )
+    if recurrent:
+        if not isinstance(start.cell, Elman):
+            raise ValueError(f"recurrent must be '' for a cell that is no 'elman', got {recurrent!r} for {cell!r}")
+        start = replace(start, cell=start.cell.started(recurrent, generators))
+    start = start.to(device)
     if stored:
         start = replace(start, cell=Rounded(start.cell, stored, saturate=True))
     learns = set(start.weights) if learns is None else set(learns)
@@ -103,6 +110,7 @@ def fit(
     identity |= {"validation": digest(validation.tokens, validation.lengths)}
     identity |= {"learns": sorted(learns)} if fixed else {}
     identity |= {name: size for name, size in (("inputs", inputs), ("between", between), ("stored", stored)) if size}
+    identity |= {"recurrent": recurrent} if recurrent else {}
     apart = device == "cpu" and not fixed  # a part of the models would not know which fixed weights are its own
     running |= {"identity": identity, "apart": apart, "name": f"{cell} of {hidden} units", "undecayed": kind.undecayed}
     with one_thread_per_product(device == "cpu"):
