@@ -12,11 +12,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from emt_core.networks import GRU, TokenNetwork
+from emt_core.networks import GRU, Attention, TokenNetwork
 from emt_core.networks.cell import rows
 from emt_core.support.checks import integer
 from emt_core.tasks import Sequences
 
+Repeater = TokenNetwork | Attention  #: who reads tokens into a state
 Layers = Float[Tensor, "M L V n"]  #: the layers of each token at each position
 Mean = Float[Tensor, "M n"]  #: the mean state
 Tokens = Int[Tensor, "L B"]  #: sequences of one length
@@ -24,7 +25,7 @@ Tokens = Int[Tensor, "L B"]  #: sequences of one length
 
 @torch.no_grad()
 def layers(
-    model: TokenNetwork, length: int, generator: torch.Generator, sequences: int = 256, *,
+    model: Repeater, length: int, generator: torch.Generator, sequences: int = 256, *,
     shuffle: torch.Generator | None = None,
 ) -> tuple[Layers, Mean]:  # fmt: skip
     """The layers of all tokens at all positions of sequences of ``length``, and the mean state.
@@ -93,7 +94,7 @@ def shuffled(layers: Layers, generator: torch.Generator) -> Layers:
 
 
 @torch.no_grad()
-def additive_share(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M"]:
+def additive_share(model: Repeater, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M"]:
     """Share of the states' variance that the sum of their tokens' layers explains, on the sequences ``tokens``."""
     h, left = _left(model, layers, mean, tokens)
     return 1 - left.square().sum((1, 2)) / (h - h.mean(1, keepdim=True)).square().sum((1, 2))
@@ -101,7 +102,7 @@ def additive_share(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Toke
 
 @torch.no_grad()
 def measured(
-    model: TokenNetwork, some: Int[Tensor, "K R"], asked: Tokens, generator: torch.Generator, sequences: int = 256
+    model: Repeater, some: Int[Tensor, "K R"], asked: Tokens, generator: torch.Generator, sequences: int = 256
 ) -> tuple[Layers, Mean, Float[Tensor, "M B n"], Float[Tensor, "M n n"]]:
     """What :func:`peel`, :func:`peeled_both_ways` and :func:`place` must be given of trained networks to read the
     sequences ``asked``: :func:`layers`, mean state, the states of ``asked``, and :func:`unexplained` covariance, which
@@ -113,7 +114,7 @@ def measured(
 
 
 @torch.no_grad()
-def unexplained(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M n n"]:
+def unexplained(model: Repeater, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M n n"]:
     """Covariance of what the sum of the layers leaves of the states, in float64: of a small network it may be singular,
     and rounded to float32 it would be no covariance."""
     left = _left(model, layers, mean, tokens)[1].double()
@@ -182,7 +183,7 @@ def place(
     return torch.stack([between_positions(overlap(layers)).double(), forwards - backwards], dim=1)
 
 
-def states(model: TokenNetwork, tokens: Tokens) -> Float[Tensor, "M B n"]:
+def states(model: Repeater, tokens: Tokens) -> Float[Tensor, "M B n"]:
     """The last states of sequences of one length."""
     return model.encode(Sequences.of_one_length(tokens[None]))
 
@@ -194,7 +195,7 @@ def _put(tokens: Tokens, position: int, token: int) -> Tokens:
     return put
 
 
-def _left(model: TokenNetwork, layers: Layers, mean: Mean, tokens: Tokens) -> tuple[Tensor, Tensor]:
+def _left(model: Repeater, layers: Layers, mean: Mean, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """The last states, and what the sum of their tokens' layers leaves of them, both (M, B, n)."""
     h = states(model, tokens)
     return h, h - (mean[:, None] + sum(layers[:, p, row] for p, row in enumerate(tokens)))

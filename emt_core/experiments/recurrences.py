@@ -13,12 +13,13 @@ from emt_core.experiments import jobs
 from emt_core.experiments.provenance import number
 from emt_core.experiments.table import Line, Swept, Table, drive, takes, weights_file
 from emt_core.experiments.token_repeat import Edit, Repeater, learn, recipe_columns, train
-from emt_core.networks import CELLS, TokenNetwork, load
+from emt_core.networks import CELLS, Attention, TokenNetwork, load
 from emt_core.support.random_streams import stream
 from emt_core.tasks import TokenRepeat
+from emt_core.training import token_repeat
 from emt_core.training.until_flat import Recipe
 
-NAMES = (*CELLS, "orthogonal elman")  # as usual, or with a start that favours copying
+NAMES = (*CELLS, "orthogonal elman", token_repeat.ATTENTION)  # as usual, or with a start that favours copying
 MATRIX = ("linearattention", "deltanet")  # cells whose memory is a square of numbers
 RECIPE = Recipe(steps=6000, lr=3e-3, decay=0.01, batch=256, every=500, patience=0)
 EDITS = Recipe(steps=6000, every=500, patience=0)
@@ -133,28 +134,34 @@ def place(place: jobs.Place, lines: tuple[Placed, ...], device: str, networks: P
     return [describe(load(networks / weights_file(line.gru))[0].to(device), int(TASK.longest)) for line in lines]
 
 
-def describe(model: TokenNetwork, length: int, sequences: int = 64) -> dict[str, float | int | None]:
-    """How many numbers a network has, and what tells positions apart in it: its layers' overlaps and sizes, the three
-    factors of :mod:`emt_core.analysis.factors`, and how much of the spectrum does not turn."""
+def describe(model: TokenNetwork | Attention, length: int, sequences: int = 64) -> dict[str, float | int | None]:
+    """How many numbers a network has, its layers' overlaps and sizes, and, of one with a cell, what tells positions
+    apart: the three factors of :mod:`emt_core.analysis.factors`, and how much of the spectrum does not turn."""
     found, _ = layers.layers(model, length, stream(0, "layers", model.device), 4 * sequences)
-    parts = factors.shares(factors.propagation(model, length, stream(0, "factors", model.device), sequences))
-    J = factors.mean_jacobian(model, length, stream(0, "factors", model.device), sequences)
-    energies = factors.energies(found)
+    energies, matrix = factors.energies(found), layers.overlap(found)[0]
     row: dict[str, float | int | None] = {
         "state": model.state_size,
         "parameters": sum(w[0].numel() for w in model.weights.values()),
         "separation": number(factors.separation(found)[0]),
-        "first_order": number(parts.separation[0]),
-        "explained": number(parts.explained.mean()),
-        "positive": number(factors.positive_share(J)[0]),
         "units": number(factors.unit_overlap(found)[0]),
         "random_units": number(factors.overlap_of_energies(energies, model.vocabulary)[0]),
     }
-    row |= {f"share_{name}": number(x) for name, x in zip(factors.FACTORS, parts.by_factor[0], strict=True)}
+    row |= _parts(model, length, sequences) if isinstance(model, TokenNetwork) else dict.fromkeys(PARTS)
     row |= {f"size_{p}": number(size) for p, size in enumerate(layers.sizes(found)[0])}
-    matrix = layers.overlap(found)[0]
     pairs = itertools.combinations(range(length), 2)
     return row | {f"overlap_{p}_{q}": number(matrix[p, q]) for p, q in pairs}
+
+
+PARTS = ("first_order", "explained", "positive", *(f"share_{name}" for name in factors.FACTORS))
+
+
+def _parts(model: TokenNetwork, length: int, sequences: int) -> dict[str, float | None]:
+    """The three factors, how far first order goes, and how much of the mean Jacobian's spectrum does not turn."""
+    drawn = stream(0, "factors", model.device)
+    parts = factors.shares(factors.propagation(model, length, drawn, sequences))
+    J = factors.mean_jacobian(model, length, stream(0, "factors", model.device), sequences)
+    values = parts.separation[0], parts.explained.mean(), factors.positive_share(J)[0], *parts.by_factor[0]
+    return {name: number(value) for name, value in zip(PARTS, values, strict=True)}
 
 
 @takes(drive)

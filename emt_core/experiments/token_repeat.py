@@ -17,7 +17,7 @@ from emt_core.analysis import edits, hearing, layers, probes
 from emt_core.experiments import jobs
 from emt_core.experiments.provenance import number
 from emt_core.experiments.table import Line, Swept, Table, about, drive, takes, weights_file
-from emt_core.networks import GRU, TokenNetwork, cell_named, load, save
+from emt_core.networks import GRU, Attention, TokenNetwork, cell_named, load, save
 from emt_core.networks.elman import RECURRENT_STARTS
 from emt_core.networks.rounded import Rounded
 from emt_core.support.checks import integer
@@ -60,7 +60,8 @@ class Learned(Line):
         plain = {"hidden": integer("hidden", self.hidden, 1), "seed": seeds_of([self.seed], "seed")[0]}
         if not isinstance(self.autoregressive, bool):
             raise ValueError(f"autoregressive must be True or False, got {self.autoregressive!r}")
-        cell_named(self.cell)
+        if self.cell != token_repeat.ATTENTION:
+            cell_named(self.cell)
         for name, value in (plain | recipe_columns(self.recipe)).items():  # checked and plain numbers there
             object.__setattr__(self, name, value)
 
@@ -190,7 +191,7 @@ def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[d
     found = _scores(repeats(run.model, validation), validation, run.training)
     rows = [row | more for row, more in zip(found, _layers(run.model, first.task), strict=True)]
     model = run.model
-    if isinstance(model.cell, Rounded):  # how the state is kept is no weight: whoever loads it may keep it otherwise
+    if isinstance(model, TokenNetwork) and isinstance(model.cell, Rounded):  # how a state is kept is no weight
         model = replace(model, cell=model.cell.cell)
     for m, line in enumerate(lines):
         save(model[m], place.folder / weights_file(line.key), about(line, device, exact=rows[m]["exact"]))
@@ -249,7 +250,7 @@ def _scores(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]:
     ]
 
 
-def _layers(model: TokenNetwork, task: TokenRepeat) -> list[dict]:
+def _layers(model: TokenNetwork | Attention, task: TokenRepeat) -> list[dict]:
     """Per model: what positions leave in the last state of the longest sequences (:mod:`emt_core.analysis.layers`),
     what is written after one wrong token (:func:`emt_core.analysis.hearing.wrong_words`), and of a GRU the update gate
     while each position is read."""
@@ -263,19 +264,19 @@ def _layers(model: TokenNetwork, task: TokenRepeat) -> list[dict]:
         values[f"{name}_any"] = torch.stack([m[*torch.triu_indices(length, length, 1)].mean() for m in matrix])
     sizes = layers.sizes(found)
     values |= {f"size_{p}": sizes[:, p] for p in range(length)}
-    if isinstance(model.cell, GRU):
+    if isinstance(model, TokenNetwork) and isinstance(model.cell, GRU):
         z = layers.gates(model, tokens).mean((2, 3))
         values |= {f"z_{p}": z[:, p] for p in range(length)}
     rows = [{name: number(value[m]) for name, value in values.items()} for m in range(model.models)]
     return [row | _heard(model[m], length, bool(h[m].isfinite().all())) for m, row in enumerate(rows)]
 
 
-def _heard(model: TokenNetwork, length: int, alive: bool) -> dict[str, float | None]:
+def _heard(model: TokenNetwork | Attention, length: int, alive: bool) -> dict[str, float | None]:
     """What one network writes after one wrong token; nothing of one that diverged, or with no other token to be fed."""
     found = dict.fromkeys(("right", "predicted", "predicted_beyond_repeats"))
     # an error: states so large that their covariance is singular
     with suppress(torch.linalg.LinAlgError):
-        if alive and length > 1 and model.vocabulary > 1:
+        if isinstance(model, TokenNetwork) and alive and length > 1 and model.vocabulary > 1:
             # on the CPU, where its readers draw, wherever the network was trained
             shares = hearing.wrong_words(model.to("cpu"), length, stream(0, "wrong words"), SEEN).shares()
             found = {name: number(shares[name]) for name in found}

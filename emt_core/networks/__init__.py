@@ -1,5 +1,6 @@
 """What learns: cells (``cell`` has the contract), networks that read and write vectors or tokens, and kernels."""
 
+from emt_core.networks.attention import Attention
 from emt_core.networks.cell import Cell
 from emt_core.networks.cells import CELLS, cell_named, from_torch, to_torch
 from emt_core.networks.elman import Elman
@@ -9,6 +10,6 @@ from emt_core.networks.tokens import TokenNetwork
 from emt_core.networks.vectors import VectorNetwork
 
 __all__ = [
-    "CELLS", "GRU", "Cell", "Elman", "TokenNetwork", "VectorNetwork", "cell_named", "from_torch", "load", "save",
-    "to_torch",
+    "CELLS", "GRU", "Attention", "Cell", "Elman", "TokenNetwork", "VectorNetwork", "cell_named", "from_torch", "load",
+    "save", "to_torch",
 ]  # fmt: skip

@@ -7,17 +7,27 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from emt_core.networks.attention import Attention
 from emt_core.networks.cell import Cell
 from emt_core.networks.cells import CELLS, cell_named
 from emt_core.networks.tokens import TokenNetwork
 from emt_core.networks.vectors import VectorNetwork
 from emt_core.support.files import read_safetensors, write_safetensors
 
+ATTENTION = "attention"  # what the file of such a network says in the place of a cell
 
-def save(model: Cell | VectorNetwork | TokenNetwork, path: str | Path, metadata: dict[str, str] | None = None) -> None:
+
+def save(
+    model: Cell | VectorNetwork | TokenNetwork | Attention, path: str | Path, metadata: dict[str, str] | None = None
+) -> None:
     """Write a model, with its cell's name and settings beside ``metadata``; whole or not at all."""
-    cell = model if isinstance(model, Cell) else model.cell
-    name = next(name for name, kind in CELLS.items() if type(cell) is kind)
+    if isinstance(model, Attention):
+        name = ATTENTION
+    else:
+        cell = model if isinstance(model, Cell) else model.cell
+        name = next(name for name, kind in CELLS.items() if type(cell) is kind)
     settings = {key: value if isinstance(value, str) else json.dumps(value) for key, value in model.settings.items()}
     write_safetensors(model.weights, Path(path), (metadata or {}) | settings | {"cell": name})
 
@@ -33,6 +43,8 @@ def load(path: str | Path) -> tuple[Any, dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"no saved model at {path}")
     tensors, metadata = read_safetensors(path, "path")
+    if metadata.get("cell") == ATTENTION:
+        return _attention(tensors, metadata, path), metadata
     if metadata.get("cell") not in CELLS:
         raise ValueError(f"path must hold a saved model, {path} says cell={metadata.get('cell')!r}")
     kind = cell_named(metadata["cell"])
@@ -48,3 +60,11 @@ def load(path: str | Path) -> tuple[Any, dict[str, str]]:
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"path must hold a whole {metadata['cell']} model, {path} does not: {error}") from error
     return cell, metadata
+
+
+def _attention(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> Attention:
+    try:
+        settings = {name: json.loads(metadata[name]) for name in ("autoregressive", "summary", "heads")}
+        return Attention(**tensors, **settings)  # type: ignore[arg-type]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"path must hold a whole {ATTENTION} model, {path} does not: {error}") from error

@@ -19,8 +19,8 @@ class TokenNetwork(Network):
     """M networks that read tokens, then write them. Rows 0 … V − 1 of ``embedding`` (W = V + 2) are the tokens', row V
     starts the writing, and row V + 1 is "no input". Writing starts from the state after the last token read: the first
     input is row V, and then, if ``autoregressive``, the token just written, else row V + 1. Scores are
-    W_o y + b_o, where y is visible(h), or with a layer in between relu(W_m visible(h) + b_m), which lets the read-out of
-    a linear recurrence be non-linear (K = N without it)."""
+    W_o y + b_o, where y is visible(h), or with a layer in between relu(W_m visible(h) + b_m), which lets the read-out
+    of a linear recurrence be non-linear (K = N without it)."""
 
     embedding: Float[Tensor, "M W I"]
     W_o: Float[Tensor, "M V K"]

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emt_core.networks import Elman, TokenNetwork, cell_named
+from emt_core.networks import Attention, Elman, TokenNetwork, cell_named
 from emt_core.networks.rounded import Rounded
 from emt_core.support.checks import device_of, integer
 from emt_core.support.files import digest
@@ -22,13 +22,14 @@ from emt_core.training.scores import LOOK, cross_entropy, exact_match, repeats, 
 from emt_core.training.until_flat import Optimised, Recipe, Weights, optimise, untouched
 
 RECIPE = Recipe()
+ATTENTION = "attention"  # in the place of a cell: a Transformer that reads into one summary
 
 
 @dataclass(frozen=True)
 class Repeaters:
     """Trained networks. ``exact`` (M,): share of the validation sequences that are repeated without a mistake."""
 
-    model: TokenNetwork
+    model: TokenNetwork | Attention
     exact: Float[Tensor, "M"]
     training: Optimised
 
@@ -59,7 +60,8 @@ def fit(
     numbers are drawn on the CPU, whatever ``device`` is.
 
     Args:
-        cell: a name in :data:`emt_core.networks.CELLS`.
+        cell: a name in :data:`emt_core.networks.CELLS`, or "attention": a Transformer that reads into ``hidden``
+            numbers (:class:`emt_core.networks.Attention`).
         steps: if given, in the place of the recipe's.
         learns: names of the weights that are trained, ``("W_o", "b_o")`` for the read-out of a random network, ``()``
             for nothing; the others stay as they were drawn, and a seed is the same among others up to rounding.
@@ -76,23 +78,15 @@ def fit(
     Raises:
         ValueError: an argument out of range, or a checkpoint that is damaged or of another run; the message names it.
     """
-    kind, hidden, seeds, device = cell_named(cell), integer("hidden", hidden, 1), seeds_of(seeds), device_of(device)
+    hidden, seeds, device = integer("hidden", hidden, 1), seeds_of(seeds), device_of(device)
     recipe = recipe if steps is None else replace(recipe, steps=steps)
     avoid = (task.validation() if validation is None else validation).to("cpu")
     task.check("validation", avoid)
     validation = avoid.to(device)
     few = spread(validation, LOOK)
     generators = streams(seeds, "network")
-    start = TokenNetwork.init(
-        kind, int(task.vocabulary), hidden, generators, autoregressive, inputs=inputs, between=between
-    )
-    if recurrent:
-        if not isinstance(start.cell, Elman):
-            raise ValueError(f"recurrent must be '' for a cell that is no 'elman', got {recurrent!r} for {cell!r}")
-        start = replace(start, cell=start.cell.started(recurrent, generators))
-    start = start.to(device)
-    if stored:
-        start = replace(start, cell=Rounded(start.cell, stored, saturate=True))
+    drawn: dict[str, Any] = {"inputs": inputs, "between": between, "stored": stored, "recurrent": recurrent}
+    start = _drawn(cell, task, hidden, generators, autoregressive, **drawn).to(device)
     learns = set(start.weights) if learns is None else set(learns)
     if not learns <= start.weights.keys():
         raise ValueError(f"learns must be among {sorted(start.weights)}, got {sorted(learns)}")
@@ -109,11 +103,30 @@ def fit(
     identity = {"task": repr(task), "cell": cell, "hidden": hidden, "autoregressive": autoregressive, "seeds": seeds}
     identity |= {"validation": digest(validation.tokens, validation.lengths)}
     identity |= {"learns": sorted(learns)} if fixed else {}
-    identity |= {name: size for name, size in (("inputs", inputs), ("between", between), ("stored", stored)) if size}
-    identity |= {"recurrent": recurrent} if recurrent else {}
+    identity |= {name: value for name, value in drawn.items() if value}
     apart = device == "cpu" and not fixed  # a part of the models would not know which fixed weights are its own
-    running |= {"identity": identity, "apart": apart, "name": f"{cell} of {hidden} units", "undecayed": kind.undecayed}
+    running |= {"identity": identity, "apart": apart, "name": f"{cell} of {hidden} units"}
+    running |= {"undecayed": () if isinstance(start, Attention) else start.cell.undecayed}
     with one_thread_per_product(device == "cpu"):
         run = optimise(trained, loss, score, generators, recipe, **running) if trained else untouched(len(seeds))
         model = start.with_weights(fixed | run.weights)
         return Repeaters(model, exact_match(repeats(model, validation)), run)
+
+
+def _drawn(
+    cell: str, task: TokenRepeat, hidden: int, generators: Sequence[torch.Generator], autoregressive: bool, *,
+    inputs: int | None, between: int, stored: str, recurrent: str,
+) -> TokenNetwork | Attention:  # fmt: skip
+    """Networks before their training."""
+    vocabulary = int(task.vocabulary)
+    if cell == ATTENTION:
+        if stored or recurrent:
+            raise ValueError(f"stored and recurrent must be '' for {cell!r}, got {stored!r} and {recurrent!r}")
+        return Attention.init(vocabulary, hidden, generators, autoregressive, longest=int(task.longest))
+    ends = {"inputs": inputs, "between": between}
+    start = TokenNetwork.init(cell_named(cell), vocabulary, hidden, generators, autoregressive, **ends)  # type: ignore
+    if recurrent:
+        if not isinstance(start.cell, Elman):
+            raise ValueError(f"recurrent must be '' for a cell that is no 'elman', got {recurrent!r} for {cell!r}")
+        start = replace(start, cell=start.cell.started(recurrent, generators))
+    return replace(start, cell=Rounded(start.cell, stored, saturate=True)) if stored else start

@@ -11,8 +11,9 @@ from oracles import generators, same_bits
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save_file
 
-from emt_core.networks import CELLS, Elman, TokenNetwork, VectorNetwork, load, save
+from emt_core.networks import CELLS, Attention, Elman, TokenNetwork, VectorNetwork, load, save
 from emt_core.networks.vectors import elman
+from emt_core.support.files import write_safetensors
 
 each_cell = pytest.mark.parametrize("kind", CELLS.values(), ids=CELLS)
 
@@ -192,3 +193,16 @@ def test_settings_of_no_network_are_refused(tmp_path):
         save_file(tensors, path, wrong)
         with pytest.raises(ValueError, match=rf"^path must hold a whole elman model, {path} does not: "):
             load(path)
+
+
+def test_a_network_with_attention_comes_back(tmp_path):
+    """Weights and settings, and its kind; a file that lacks a tensor is named."""
+    for summary in (True, False):
+        model = Attention.init(5, 6, generators(0, 1), False, summary=summary, longest=4, width=8, heads=2)
+        save(model, tmp_path / "model.safetensors", {"note": "kept"})
+        found, metadata = load(tmp_path / "model.safetensors")
+        assert found == model and metadata["note"] == "kept" and metadata["cell"] == "attention"
+    weights = {name: w for name, w in model.weights.items() if name != "gain"}
+    write_safetensors(weights, tmp_path / "less.safetensors", metadata)
+    with pytest.raises(ValueError, match="whole attention model"):
+        load(tmp_path / "less.safetensors")
