@@ -28,7 +28,7 @@ def foretold(
     bits: Values, networks: Mapping[str, tuple[Values, Mapping[str, Values]]], names: Mapping[int, str]
 ) -> Figure:
     """A panel for each network, over mantissa bits (X,): ``networks[title] = measured, rules`` (X,) each, the first as
-    marks, what a rule predicts as a line. ``names`` stand below the bits that a format has."""
+    marks, what a rule predicts as a line. ``names`` stand at the bits of formats."""
     x = as_numpy(bits, "bits", None, real=True)
     figure, axes = panels(len(networks), 2, (3.7, 2.6), (0.8, 1.0))
     for ax, (title, (measured, rules)) in zip(axes.flat, networks.items(), strict=False):
@@ -38,8 +38,9 @@ def foretold(
         ax.plot(x, marks, "o", color=BLACK, markersize=6, zorder=3, label="measured")
         ax.set_title(title, fontsize=12)
         ax.set(ylim=(-0.03, 1.05))
-        ax.set_xticks(x, [f"{b:g}\n{names.get(int(b), '')}" for b in x], fontsize=9.5)
-        ax.tick_params(labelbottom=True)
+        for b in sorted(set(names) & set(x.tolist())):
+            ax.text(b, 0.01, names[b], rotation=90, ha="right", va="bottom", fontsize=10, color=GRAY)
+        ax.set_xticks(x, [f"{b:g}" for b in x])
     for ax in axes[:, 0]:
         ax.set_ylabel("exact match")
     figure.supxlabel("mantissa bits of the state", fontsize=12)
