@@ -21,6 +21,7 @@ import torch
 from emt_core.experiments import lifetimes
 from emt_core.experiments.__main__ import COMMANDS
 from emt_core.experiments.provenance import as_csv, made_by
+from emt_core.experiments.recurrences import Placed
 from emt_core.experiments.table import Line, Table, weights_file
 from emt_core.experiments.token_repeat import LEARNS, Edit, Learned, Probe, Repeater
 from emt_core.experiments.variable_binding import CONDITIONS, FULL_SIZE, Model, film_file, full_size, small
@@ -260,6 +261,28 @@ def _short_edits(shipment: _Shipment, *names: str) -> list[dict]:
     return rows
 
 
+def _recurrences(shipment: _Shipment, experiment: str) -> None:
+    """Also the weights of the first seed with 64 numbers in the memory, of the cells whose states chapters round."""
+    for line, row in shipment.table.rows.items():
+        if line.cell in SHIPPED_CELLS and (line.hidden, line.seed, line.recurrent) in ((64, 0, ""), (8, 0, "")):
+            with replacing(shipment.add(f"recurrence_{line.cell}_64_0.safetensors")) as file:
+                shutil.copyfile(shipment.source(weights_file(row["key"])), file)
+    _brief_rows(shipment, experiment)
+
+
+def _brief_rows(shipment: _Shipment, experiment: str) -> None:
+    """The whole table, its measured numbers to four digits, ordered by what the networks are."""
+
+    def ordered(line: Any) -> tuple:
+        names = ("intervention", "cell", "recurrent", "stored", "hidden", "seed")
+        return tuple(getattr(line, name, "") for name in names)
+
+    rows = [shipment.table.rows[line] | line.columns() for line in sorted(shipment.table.rows, key=ordered)]
+    short = [{k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    shipment.write(experiment.replace("-", "_"), short)
+
+
+SHIPPED_CELLS = ("elman", "gru", "lstm", "lru", "deltanet")
 ONIONS = {"onion-gru": ("onion_gru", "gru"), "onion-interventions": ("onion_interventions", "edit"),
           "onion-probes": ("onion_probes", "probe")}  # fmt: skip
 KINDS: dict[str, tuple] = {
@@ -275,6 +298,10 @@ KINDS: dict[str, tuple] = {
     "edit-controls": (Edit, _edit_controls),
     "edit-protocols": (Edit, _edit_protocols),
     "lasting": (Model, _lasting),
+    "recurrences": (Repeater, _recurrences),
+    "recurrence-factors": (Placed, _brief_rows),
+    "recurrence-edits": (Edit, _brief_rows),
+    "rounded-states": (Repeater, _brief_rows),
 }
 
 

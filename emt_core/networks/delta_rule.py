@@ -134,7 +134,8 @@ def _scan_rows(
     active: Int[Tensor, "M T"] | None = None,
 ) -> Float[Tensor, "M T B n"]:
     """The states after each step, its products the row of ``table`` that ``tokens`` says."""
-    moves = None
+    moves, size = None, table.shape[2] // 3
+    check_shapes("", h=(h, (len(tokens), tokens.shape[2], size + size**2)))
     if active is not None:
         moves, none = moving(active, h.shape[1]), table.shape[1]
         table, tokens = pad(table, (0, 0, 0, 1)), torch.where(moves, checked(tokens, none), none)  # zeros write nothing

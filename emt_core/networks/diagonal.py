@@ -78,7 +78,7 @@ class _Diagonal(Cell):
         """The product of every row with B is made once."""
         drive = self.drive(table)
         keep, turn = (y[:, None].expand(-1, drive.shape[1], -1) for y in self.multiplier())
-        return partial(scan_rows, torch.cat([keep, drive, turn], dim=-1))
+        return partial(scan_rows, torch.cat([keep, drive, turn], dim=-1), turning=turn.shape[-1])
 
 
 @dataclass(frozen=True, eq=False)

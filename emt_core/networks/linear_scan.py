@@ -4,9 +4,9 @@ All but the recurrence itself is batched over time, the gradients too: a step co
 where the state turns. The truth beside this is the cells' ``step`` under autograd.
 
 *Gates* are what makes a step, side by side: what is kept of each of the n numbers of the state, and what is added to
-it, P = 2n. Q more numbers may follow, P = 2n + Q, by which the state turns: its numbers 0 … Q − 1 are then the real
-parts of complex numbers, Q … 2Q − 1 the imaginary ones, and what they are multiplied with has the real part that is
-kept, the same in both halves, and this imaginary part.
+it, P = 2n. If Q = ``turning`` is not 0, Q more numbers follow, P = 2n + Q: numbers 0 … Q − 1 of the state are then the
+real parts of complex numbers, Q … 2Q − 1 the imaginary ones, and what they are multiplied with has the real part that
+is kept, the same in both halves, and this imaginary part.
 """
 
 from __future__ import annotations
@@ -16,14 +16,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from emt_core.networks.kernels.shapes import check_shapes
+
 
 def linear_scan(
-    gates: Float[Tensor, "M T B P"], h: Float[Tensor, "M B n"], active: Int[Tensor, "M T"] | None = None
+    gates: Float[Tensor, "M T B P"],
+    h: Float[Tensor, "M B n"],
+    active: Int[Tensor, "M T"] | None = None,
+    turning: int = 0,
 ) -> Float[Tensor, "M T B n"]:
     """The states after each of T steps from ``h``. At step t only the first ``active[:, t]`` sequences move (all if not
     given), the others keep their state. Differentiable once."""
+    models, _, batch, width = gates.shape
+    check_shapes("", h=(h, (models, batch, (width - turning) // 2)))
     if active is not None:
-        gates = torch.where(moving(active, h.shape[1])[..., None], gates, _held(gates, h.shape[-1]))
+        gates = torch.where(moving(active, batch)[..., None], gates, _held(gates, turning))
     return _Scan.apply(gates, h)
 
 
@@ -32,12 +39,13 @@ def scan_rows(
     tokens: Int[Tensor, "M T B"],
     h: Float[Tensor, "M B n"],
     active: Int[Tensor, "M T"] | None = None,
+    turning: int = 0,
 ) -> Float[Tensor, "M T B n"]:
     """:func:`linear_scan` where the gates of a step are the row of ``table`` that ``tokens`` says."""
     if active is not None:  # a row of its own is much cheaper than a mask over all that is looked up
-        table = torch.cat([table, _held(table, h.shape[-1]).expand(len(table), 1, -1)], dim=1)
-        tokens = torch.where(moving(active, h.shape[1]), checked(tokens, table.shape[1] - 1), table.shape[1] - 1)
-    return linear_scan(looked_up(table, tokens), h)
+        table, still = torch.cat([table, _held(table, turning).expand(len(table), 1, -1)], dim=1), table.shape[1]
+        tokens = torch.where(moving(active, tokens.shape[2]), checked(tokens, still), still)
+    return linear_scan(looked_up(table, tokens), h, turning=turning)
 
 
 def moving(active: Int[Tensor, "M T"], batch: int) -> Tensor:
@@ -59,9 +67,10 @@ def checked(tokens: Int[Tensor, "M T B"], rows: int) -> Int[Tensor, "M T B"]:
     return tokens.long()
 
 
-def _held(gates: Tensor, size: int) -> Tensor:
+def _held(gates: Tensor, turning: int) -> Tensor:
     """The gates (P,) that leave the state as it is: all is kept, nothing is added, and nothing turns."""
-    return (torch.arange(gates.shape[-1], device=gates.device) < size).to(gates.dtype)
+    width = gates.shape[-1]
+    return (torch.arange(width, device=gates.device) < (width - turning) // 2).to(gates.dtype)
 
 
 class _Scan(torch.autograd.Function):

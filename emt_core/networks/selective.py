@@ -121,6 +121,7 @@ class SelectiveConv(Selective):
 
         def scan(tokens: Tensor, h: Tensor, active: Tensor | None = None) -> Tensor:
             (models, steps, batch), rows, past = tokens.shape, table.shape[1], self.taps - 1
+            check_shapes("", h=(h, (models, batch, self.state_size)))
             state, inputs = h.tensor_split((self.hidden,), dim=-1)
             longer = torch.cat([table, inputs.unflatten(-1, (past, self.inputs)).flatten(1, 2)], dim=1)
             read = checked(tokens, rows)[..., None]

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from small_sweep import RECIPE, TASK
 
 from emt_core.experiments import __main__ as command_line
-from emt_core.experiments import edit_studies, lifetimes, sweep
+from emt_core.experiments import edit_studies, lifetimes, recurrences, sweep
 from emt_core.experiments import variable_binding as networks
 from emt_core.experiments.provenance import made_by
 from emt_core.experiments.table import weights_file
@@ -316,6 +316,31 @@ def test_edit_protocols(tmp_path, thread):
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_recurrences(tmp_path, thread):
+    """The whole table in few digits, and the weights of the cells that chapters round."""
+    short, out = Recipe(steps=2, lr=3e-3, every=1, batch=16, patience=0), tmp_path / "recurrences"
+    options = dict(executor=thread, progress=False)
+    assert not recurrences.recurrences(
+        out, cells=("gru", "orthogonal elman"), sizes=(64,), seeds=(0,), recipe=short, **options
+    ).missing
+    table, weights = sorted(ship(out, tmp_path, experiment="recurrences"))[::-1]
+    about, rows = read(table)
+    assert table.name == "recurrences.csv" and weights.name == "recurrence_gru_64_0.safetensors" and about["commit"]
+    assert [(row["cell"], row["recurrent"], row["hidden"]) for row in rows] == [
+        ("elman", "orthogonal", "64"), ("gru", "", "64")
+    ]  # fmt: skip
+    assert load(weights)[0] == load(out / weights_file(rows[1]["key"]))[0]
+    shipped = {*columns("recurrences.csv")}
+    assert {*rows[0]} <= shipped | {f"z_{p}" for p in range(9)}
+    again = tmp_path / "placed"
+    assert not recurrences.recurrence_factors(
+        again, grus=out, cells=("gru",), sizes=(64,), seeds=(0,), network_recipe=short, **options
+    ).missing
+    (table,) = ship(again, tmp_path, experiment="recurrence-factors")
+    (row,) = read(table)[1]
+    assert row["gru"] == rows[1]["key"] and [*row] == columns("recurrence_factors.csv")
 
 
 def test_a_folder_notes_its_commands_once(tmp_path, thread, monkeypatch, capsys):

@@ -64,7 +64,7 @@ def with_gradients(function, *leaves) -> list[torch.Tensor]:
 def test_a_scan_is_one_step_after_the_other(steps, pairs, everyone):
     gates, h = random(M, steps, B, 2 * N + pairs), random(M, B, N, seed=1)
     active = None if everyone else some(steps)
-    found = with_gradients(lambda g, h: linear_scan(g, h, active), gates, h)
+    found = with_gradients(lambda g, h: linear_scan(g, h, active, pairs), gates, h)
     want = with_gradients(lambda g, h: slowly(g, h, active, pairs), gates, h)
     assert found[0].shape == (M, steps, B, N)
     for a, b in zip(found, want, strict=True):
@@ -82,7 +82,7 @@ def test_gates_may_be_rows_of_a_table(steps, pairs, everyone):
         gates = torch.stack(gates) if gates else table[:0]
         return slowly(gates.view(M, steps, B, 2 * N + pairs), h, active, pairs)
 
-    found = with_gradients(lambda x, h: scan_rows(x, tokens, h, active), table, h)
+    found = with_gradients(lambda x, h: scan_rows(x, tokens, h, active, pairs), table, h)
     for a, b in zip(found, with_gradients(read, table, h), strict=True):
         torch.testing.assert_close(a, b, **EXACT)
 
@@ -90,7 +90,7 @@ def test_gates_may_be_rows_of_a_table(steps, pairs, everyone):
 def test_numbers_that_turn_are_complex():
     gates, h = random(M, 7, B, 2 * N + 2), random(M, B, N, seed=1)
     gates[..., 2:4] = gates[..., :2]  # one multiplier for both parts
-    states, z = linear_scan(gates, h), torch.complex(h[..., :2], h[..., 2:4])
+    states, z = linear_scan(gates, h, turning=2), torch.complex(h[..., :2], h[..., 2:4])
     for t in range(7):
         z = torch.complex(gates[:, t, :, :2], gates[:, t, :, 2 * N :]) * z
         z = z + torch.complex(gates[:, t, :, N : N + 2], gates[:, t, :, N + 2 : N + 4])
@@ -127,8 +127,17 @@ def test_rows_that_are_not_there_are_refused():
         for active in (None, some(3)):
             with pytest.raises(ValueError, match=rf"^tokens must lie in 0 … {W - 1}, got {min(wrong, 0)} … "):
                 scan_rows(table, tokens, h, active)
-    with pytest.raises(SHAPE_ERRORS):
-        linear_scan(random(M, 3, B + 1, 2 * N), h)
+
+
+def test_a_state_of_another_size_is_refused():
+    gates, tokens = random(M, 3, B, 2 * N + 2), torch.zeros(M, 3, B, dtype=torch.int64)
+    for wrong in (random(M, B, N + 1), random(M, B - 1, N), random(M + 1, B, N)):
+        for read in (
+            lambda h: linear_scan(gates, h, turning=2),
+            lambda h: scan_rows(gates[:, 0], tokens, h, turning=2),
+        ):
+            with pytest.raises(SHAPE_ERRORS, match="h"):
+                read(wrong)
 
 
 # --- development only: packages that are no part of the library's requirements ----------------------------------------
