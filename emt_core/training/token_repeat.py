@@ -53,6 +53,7 @@ def fit(
     between: int = 0,
     stored: str = "",
     recurrent: str = "",
+    blocks: int = 1,
     device: str | torch.device = "cpu",
     **running: Any,
 ) -> Repeaters:
@@ -68,6 +69,7 @@ def fit(
             Default: all.
         inputs, between: numbers in an embedding, and in a layer before the read-out, see
             :meth:`emt_core.networks.TokenNetwork.init`.
+        blocks: of a network with attention, see :meth:`emt_core.networks.Attention.init`.
         recurrent: another start of an Elman network's W_hh, see :meth:`emt_core.networks.Elman.started`.
         stored: the format of :data:`emt_core.support.formats.FORMATS` in which the state is kept, too large numbers as
             its largest; gradients pass the rounding. Default: as it is computed.
@@ -86,6 +88,7 @@ def fit(
     few = spread(validation, LOOK)
     generators = streams(seeds, "network")
     drawn: dict[str, Any] = {"inputs": inputs, "between": between, "stored": stored, "recurrent": recurrent}
+    drawn["blocks"] = integer("blocks", blocks, 1)
     start = _drawn(cell, task, hidden, generators, autoregressive, **drawn).to(device)
     learns = set(start.weights) if learns is None else set(learns)
     if not learns <= start.weights.keys():
@@ -103,7 +106,7 @@ def fit(
     identity = {"task": repr(task), "cell": cell, "hidden": hidden, "autoregressive": autoregressive, "seeds": seeds}
     identity |= {"validation": digest(validation.tokens, validation.lengths)}
     identity |= {"learns": sorted(learns)} if fixed else {}
-    identity |= {name: value for name, value in drawn.items() if value}
+    identity |= {name: value for name, value in drawn.items() if value and (name, value) != ("blocks", 1)}
     apart = device == "cpu" and not fixed  # a part of the models would not know which fixed weights are its own
     running |= {"identity": identity, "apart": apart, "name": f"{cell} of {hidden} units"}
     running |= {"undecayed": () if isinstance(start, Attention) else start.cell.undecayed}
@@ -115,14 +118,14 @@ def fit(
 
 def _drawn(
     cell: str, task: TokenRepeat, hidden: int, generators: Sequence[torch.Generator], autoregressive: bool, *,
-    inputs: int | None, between: int, stored: str, recurrent: str,
+    inputs: int | None, between: int, stored: str, recurrent: str, blocks: int,
 ) -> TokenNetwork | Attention:  # fmt: skip
     """Networks before their training."""
     vocabulary = int(task.vocabulary)
     if cell == ATTENTION:
         if stored or recurrent:
             raise ValueError(f"stored and recurrent must be '' for {cell!r}, got {stored!r} and {recurrent!r}")
-        return Attention.init(vocabulary, hidden, generators, autoregressive, longest=int(task.longest))
+        return Attention.init(vocabulary, hidden, generators, autoregressive, longest=int(task.longest), blocks=blocks)
     ends = {"inputs": inputs, "between": between}
     start = TokenNetwork.init(cell_named(cell), vocabulary, hidden, generators, autoregressive, **ends)  # type: ignore
     if recurrent:
