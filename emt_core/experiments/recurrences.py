@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from emt_core.analysis import edits, factors, layers
 from emt_core.experiments import jobs
@@ -19,7 +20,9 @@ from emt_core.tasks import TokenRepeat
 from emt_core.training import token_repeat
 from emt_core.training.until_flat import Recipe
 
-NAMES = (*CELLS, "orthogonal elman", token_repeat.ATTENTION)  # as usual, or with a start that favours copying
+ATTENTION = token_repeat.ATTENTION
+#: cells as usual; one with a start that favours copying; Transformers of one block and of two
+NAMES = (*CELLS, "orthogonal elman", ATTENTION, "deep attention")
 MATRIX = ("linearattention", "deltanet")  # cells whose memory is a square of numbers
 RECIPE = Recipe(steps=6000, lr=3e-3, decay=0.01, batch=256, every=500, patience=0)
 EDITS = Recipe(steps=6000, every=500, patience=0)
@@ -33,15 +36,15 @@ def lines_of(
     taken; embeddings and the layer before the read-out are the same for all cells."""
     same = {"autoregressive": True, "inputs": 64, "between": 128} | recipe_columns(recipe)
     return [
-        Repeater(hidden=math.isqrt(size) if cell in MATRIX else size, seed=seed, cell=cell, recurrent=start, **same)
-        for size, (cell, start), seed in itertools.product(sizes, map(_with_start, cells), seeds)
+        Repeater(hidden=math.isqrt(size) if name in MATRIX else size, seed=seed, **_named(name), **same)
+        for size, name, seed in itertools.product(sizes, cells, seeds)
     ]
 
 
-def _with_start(name: str) -> tuple[str, str]:
-    """A cell, and the start of its recurrent weights: "orthogonal elman" has another."""
-    start, _, cell = name.rpartition(" ")
-    return cell, start
+def _named(name: str) -> dict[str, Any]:
+    """What one of NAMES is."""
+    how, _, cell = name.rpartition(" ")
+    return {"cell": cell, "blocks": 2} if how == "deep" else {"cell": cell, "recurrent": how}
 
 
 @takes(drive)

@@ -88,6 +88,7 @@ class Repeater(Learned):
     between: int = 0
     stored: str = ""
     recurrent: str = ""
+    blocks: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,11 +97,9 @@ class Repeater(Learned):
             raise ValueError(f"recurrent must be '', or {starts}, got {self.recurrent!r} for {self.cell!r}")
         if self.stored and self.stored not in FORMATS:
             raise ValueError(f"stored must be '' or one of {sorted(FORMATS)}, got {self.stored!r}")
-        for name in (
-            "inputs",
-            "between",
-        ):  # numbers in an embedding (0: the units'), and in a layer before the read-out
-            object.__setattr__(self, name, integer(name, getattr(self, name), 0))
+        # numbers in an embedding (0: as many as units), numbers in a layer before the read-out, a Transformer's blocks
+        for name, least in (("inputs", 0), ("between", 0), ("blocks", 1)):
+            object.__setattr__(self, name, integer(name, getattr(self, name), least))
         if self.learns not in LEARNS:
             raise ValueError(f"learns must be one of {tuple(LEARNS)}, got {self.learns!r}")
         if self.sequences not in SEQUENCES:
@@ -182,7 +181,7 @@ def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[d
     run = token_repeat.fit(
         first.task, cell=first.cell, hidden=first.hidden, seeds=[line.seed for line in lines],
         autoregressive=first.autoregressive, recipe=first.recipe, learns=LEARNS[first.learns], device=device,
-        inputs=first.inputs or None, between=first.between, stored=first.stored, recurrent=first.recurrent,
+        inputs=first.inputs or None, between=first.between, stored=first.stored, recurrent=first.recurrent, blocks=first.blocks,
         checkpoint=place.checkpoint, stop=place.stop, progress=False,
     )  # fmt: skip
     if place.stop.is_set():
