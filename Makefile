@@ -19,7 +19,7 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.stamp
 CHAPTERS := $(patsubst book/%.md,%,$(shell grep -l '^jupytext:' book/*.md 2>/dev/null))
 # the longest first, so that no core waits for the last one
-LONGEST := bits analog_or_digital failures sensitivity spectrum interventions onion_to_linear causal_tests training privileged_basis origins probes gru_repeat onions
+LONGEST := bits rotate_route_shrink analog_or_digital failures sensitivity spectrum interventions onion_to_linear causal_tests training privileged_basis origins probes gru_repeat onions
 ORDERED := $(filter $(CHAPTERS),$(LONGEST)) $(filter-out $(LONGEST),$(CHAPTERS))
 EXECUTED := $(patsubst %,$(BUILD)/executed/$(PROFILE)/%.ipynb,$(ORDERED))
 VENDOR := $(BUILD)/web/.stamp

@@ -181,7 +181,8 @@ def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[d
     run = token_repeat.fit(
         first.task, cell=first.cell, hidden=first.hidden, seeds=[line.seed for line in lines],
         autoregressive=first.autoregressive, recipe=first.recipe, learns=LEARNS[first.learns], device=device,
-        inputs=first.inputs or None, between=first.between, stored=first.stored, recurrent=first.recurrent, blocks=first.blocks,
+        inputs=first.inputs or None, between=first.between, stored=first.stored, recurrent=first.recurrent,
+        blocks=first.blocks,
         checkpoint=place.checkpoint, stop=place.stop, progress=False,
     )  # fmt: skip
     if place.stop.is_set():

@@ -27,7 +27,7 @@ def random(*shape, seed=0, dtype=torch.float64) -> torch.Tensor:
 def test_cells_have_names():
     for name, kind in CELLS.items():
         assert cell_named(name) is kind and name == kind.__name__.lower()
-    with pytest.raises(ValueError, match=r"^cell must be one of \['decay', 'elman', 'gru'.*\], got 'perceptron'"):
+    with pytest.raises(ValueError, match=r"^cell must be one of \['decay', .*'gru'.*\], got 'perceptron'"):
         cell_named("perceptron")
 
 
