@@ -264,7 +264,8 @@ def _short_edits(shipment: _Shipment, *names: str) -> list[dict]:
 def _recurrences(shipment: _Shipment, experiment: str) -> None:
     """Also the weights of the first seed with 64 numbers in the memory, of the cells whose states chapters round."""
     for line, row in shipment.table.rows.items():
-        if line.cell in SHIPPED_CELLS and (line.hidden, line.seed, line.recurrent) in ((64, 0, ""), (8, 0, "")):
+        usual = line.seed == 0 and not line.recurrent and line.blocks == 1
+        if line.cell in SHIPPED_CELLS and usual and line.hidden in (64, 8):
             with replacing(shipment.add(f"recurrence_{line.cell}_64_0.safetensors")) as file:
                 shutil.copyfile(shipment.source(weights_file(row["key"])), file)
     _brief_rows(shipment, experiment)
@@ -282,7 +283,7 @@ def _brief_rows(shipment: _Shipment, experiment: str) -> None:
     shipment.write(experiment.replace("-", "_"), short)
 
 
-SHIPPED_CELLS = ("elman", "gru", "lstm", "lru", "deltanet")
+SHIPPED_CELLS = ("elman", "gru", "lstm", "lru", "deltanet", "attention")
 ONIONS = {"onion-gru": ("onion_gru", "gru"), "onion-interventions": ("onion_interventions", "edit"),
           "onion-probes": ("onion_probes", "probe")}  # fmt: skip
 KINDS: dict[str, tuple] = {

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from emt_core.book.figures.labels import beside
 from emt_core.book.figures.style import (
     BLACK,
     BLUE,
@@ -87,6 +88,24 @@ def room(exact: Mapping[str, Mapping[int, Values]], sizes: Sequence[int]) -> Fig
         ax.set_ylabel("exact match")
     figure.supxlabel("numbers in the memory", fontsize=12)
     return figure
+
+
+def sizes(curves: Mapping[str, Values]) -> Axes:
+    """Sizes of the layers (M, L) over positions, logarithmic, in units of a network's largest: a line a name, the
+    median over its networks, named at the right end."""
+    ax = plt.subplots(figsize=(6.6, 4.0))[1]
+    ends: dict[str, tuple[float, str]] = {}
+    for (name, values), color, dash, marker in zip(
+        curves.items(), cycle(LINES), cycle(DASHES), cycle(MARKERS), strict=False
+    ):
+        rows = as_numpy(values, name, None, None, real=True)
+        y = np.median(rows / rows.max(1, keepdims=True), axis=0)
+        ax.plot(np.arange(1, len(y) + 1), y, dash, color=color, marker=marker, markersize=5)
+        ends[name] = (float(y[-1]), color)
+    ax.set_yscale("log")
+    ax.set(xlabel="position", ylabel="size of the layer / largest", xlim=(0.7, len(y) + 0.3))
+    beside(ax, len(y) + 0.4, ends)
+    return ax
 
 
 def spectra(panels: Mapping[str, tuple[Values, Values]]) -> Figure:
