@@ -19,10 +19,10 @@ from emt_core.experiments.provenance import number
 from emt_core.experiments.table import Line, Swept, Table, about, drive, takes, weights_file
 from emt_core.networks import GRU, Attention, TokenNetwork, cell_named, load, save
 from emt_core.networks.elman import RECURRENT_STARTS
-from emt_core.networks.rounded import Rounded
+from emt_core.networks.rounded import unrounded
 from emt_core.support.checks import integer
 from emt_core.support.files import write_safetensors
-from emt_core.support.formats import FORMATS
+from emt_core.support.formats import format_of
 from emt_core.support.random_streams import seeds_of, stream
 from emt_core.tasks import Sequences, TokenRepeat
 from emt_core.tasks.fixed_pool import FixedPool
@@ -93,10 +93,9 @@ class Repeater(Learned):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.recurrent and (self.cell != "elman" or self.recurrent not in RECURRENT_STARTS):
-            starts = f"one of {RECURRENT_STARTS} for 'elman'"
-            raise ValueError(f"recurrent must be '', or {starts}, got {self.recurrent!r} for {self.cell!r}")
-        if self.stored and self.stored not in FORMATS:
-            raise ValueError(f"stored must be '' or one of {sorted(FORMATS)}, got {self.stored!r}")
+            raise ValueError(f"recurrent must be '' or a start of 'elman', got {self.recurrent!r} for {self.cell!r}")
+        if self.stored:
+            format_of(self.stored)
         # numbers in an embedding (0: as many as units), numbers in a layer before the read-out, a Transformer's blocks
         for name, least in (("inputs", 0), ("between", 0), ("blocks", 1)):
             object.__setattr__(self, name, integer(name, getattr(self, name), least))
@@ -190,11 +189,9 @@ def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[d
     validation = first.task.validation().to(device)
     found = _scores(repeats(run.model, validation), validation, run.training)
     rows = [row | more for row, more in zip(found, _layers(run.model, first.task), strict=True)]
-    model = run.model
-    if isinstance(model, TokenNetwork) and isinstance(model.cell, Rounded):  # how a state is kept is no weight
-        model = replace(model, cell=model.cell.cell)
     for m, line in enumerate(lines):
-        save(model[m], place.folder / weights_file(line.key), about(line, device, exact=rows[m]["exact"]))
+        said = about(line, device, exact=rows[m]["exact"])
+        save(unrounded(run.model[m]), place.folder / weights_file(line.key), said)
     return rows
 
 

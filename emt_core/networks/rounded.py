@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,6 +70,12 @@ class Rounded(Cell):
 
     def zero_state(self, batch: int) -> Float[Tensor, "M B n"]:
         return self.cell.zero_state(batch)
+
+
+def unrounded(model: Any) -> Any:
+    """The network as it is without the rounding of its cell: how a state is kept is no weight. Others as they are."""
+    cell = getattr(model, "cell", None)
+    return replace(model, cell=cell.cell) if isinstance(cell, Rounded) else model
 
 
 class _StraightThrough(torch.autograd.Function):

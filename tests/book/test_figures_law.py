@@ -30,6 +30,13 @@ def test_a_dot_is_as_far_from_each_side_as_its_share_says():
     np.testing.assert_allclose(ax.collections[1].get_offsets()[0], corners.mean(0), atol=1e-7)
 
 
+def test_corners_from_shares():
+    found = figures.law.corners([0.2, -0.1, 0.0], torch.tensor([0.3, 0.5, 0.0]))
+    np.testing.assert_allclose(found, [[0.2, 0.3, 0.5], np.array([0, 0.5, 0.6]) / 1.1, [0, 0, 1]], atol=1e-7)
+    with pytest.raises(ValueError, match=r"^placing: got shape \(1,\), expected \(2\)"):
+        figures.law.corners([0.1, 0.2], [0.3])
+
+
 def test_corners_are_named_beside_them_and_groups_are_counted():
     ax = figures.law.triangle(GROUPS)
     assert [text.get_text() for text in ax.texts] == list(CORNERS)

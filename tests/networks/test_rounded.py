@@ -7,7 +7,7 @@ import torch
 from oracles import generators, same_bits
 
 from emt_core.networks import CELLS, GRU, Cell, TokenNetwork, VectorNetwork, to_torch
-from emt_core.networks.rounded import Rounded
+from emt_core.networks.rounded import Rounded, unrounded
 from emt_core.networks.vectors import loss_and_grad
 from emt_core.support.formats import FORMATS, fixed, mantissa, rounded
 from emt_core.tasks import TokenRepeat, VariableBinding
@@ -235,3 +235,8 @@ def test_what_it_is_not():
     with pytest.raises(ValueError, match="cell must be one that torch has a module for, got Rounded"):
         to_torch(Rounded(inner, "bf16"))
     assert Rounded not in CELLS.values()
+
+
+def test_a_network_without_its_rounding_is_the_one_that_was_rounded():
+    model = TokenNetwork.init(GRU, 5, 4, generators(0))
+    assert unrounded(replace(model, cell=Rounded(model.cell, "bf16"))) == model and unrounded(model) is model

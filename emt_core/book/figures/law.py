@@ -24,6 +24,15 @@ def shares(values: Values, name: str) -> np.ndarray:
     return parts
 
 
+def corners(rotation: Values, placing: Values) -> np.ndarray:
+    """Places (M, 3) in the triangle, from what rotation and what placing, routing included, make of the separation of
+    positions (M,) each; the third number is the overlap that is left. Shares a little below zero become zero."""
+    turned = as_numpy(rotation, "rotation", None, real=True)
+    moved = as_numpy(placing, "placing", len(turned), real=True)
+    spots = np.stack([turned, moved, 1 - turned - moved], axis=1).clip(0)
+    return spots / spots.sum(1, keepdims=True)
+
+
 def triangle(groups: Mapping[str, Values], *, ax: Axes | None = None) -> Axes:
     """A dot for each network, in a triangle with the corners CORNERS; the nearer to one, the larger that share.
 
