@@ -22,7 +22,7 @@ from torch import Tensor
 from emt_core.support.checks import integer, number
 from emt_core.theory.codes import states
 
-MOST = 2**16  # sequences that are counted out
+MOST = 2**16  #: sequences that are counted out, at most
 
 
 @dataclass(frozen=True)
