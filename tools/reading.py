@@ -343,7 +343,7 @@ def included(path: str, options: dict) -> str:
     if wanted is None:
         return source.rstrip()
     for node in ast.walk(ast.parse(source)):
-        if getattr(node, "name", None) == wanted:
+        if getattr(node, "name", None) == wanted.rpartition(".")[2]:  # of a method its own name
             lines = ast.get_source_segment(source, node, padded=True).splitlines()
             first = next(i for i, line in enumerate(lines) if options.get("start-at", "") in line)
             text = "\n".join(lines[first:])
