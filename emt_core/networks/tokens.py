@@ -20,26 +20,26 @@ class TokenNetwork(Network):
     starts the writing, and row V + 1 is "no input". Writing starts from the state after the last token read: the first
     input is row V, and then, if ``autoregressive``, the token just written, else row V + 1. Scores are
     W_o y + b_o, where y is visible(h), or with a layer in between relu(W_m visible(h) + b_m), which lets the read-out
-    of a linear recurrence be non-linear (K = N without it)."""
+    of a linear recurrence be non-linear (Y = N without it)."""
 
     embedding: Float[Tensor, "M W I"]
-    W_o: Float[Tensor, "M V K"]
+    W_o: Float[Tensor, "M V Y"]
     b_o: Float[Tensor, "M V"]
     autoregressive: bool = True
-    W_m: Float[Tensor, "M K N"] | None = None
-    b_m: Float[Tensor, "M K"] | None = None
+    W_m: Float[Tensor, "M Y N"] | None = None
+    b_m: Float[Tensor, "M Y"] | None = None
 
     def __post_init__(self) -> None:
         if self.W_o.ndim != 3:
-            raise ValueError(f"W_o must have shape (M, V, K), got {tuple(self.W_o.shape)}")
+            raise ValueError(f"W_o must have shape (M, V, Y), got {tuple(self.W_o.shape)}")
         if (self.W_m is None) is not (self.b_m is None):
             raise ValueError(
                 f"W_m and b_m must both be given or neither, got {'b_m' if self.W_m is None else 'W_m'} alone"
             )
         M, V = self.cell.models, self.vocabulary
-        K = self.hidden if self.W_m is None else self.W_m.shape[1]
-        W_o, b_o = (self.W_o, (M, V, K)), (self.b_o, (M, V))
-        layer = {"W_m": (self.W_m, (M, K, self.hidden)), "b_m": (self.b_m, (M, K))}
+        Y = self.hidden if self.W_m is None else self.W_m.shape[1]
+        W_o, b_o = (self.W_o, (M, V, Y)), (self.b_o, (M, V))
+        layer = {"W_m": (self.W_m, (M, Y, self.hidden)), "b_m": (self.b_m, (M, Y))}
         embedding = self.embedding, (M, V + 2, self.cell.inputs)
         check_shapes(" to go with the cell and W_o", W_o=W_o, b_o=b_o, embedding=embedding, **layer)
 
@@ -56,7 +56,7 @@ class TokenNetwork(Network):
         between: int = 0,
     ) -> Self:
         """One freshly drawn network per generator, float32, as PyTorch draws its modules: embeddings of I = ``inputs``
-        numbers (N if None) from N(0, 1), then the cell, then W_o and b_o from U(−1/√K, 1/√K); with a layer of K =
+        numbers (N if None) from N(0, 1), then the cell, then W_o and b_o from U(−1/√Y, 1/√Y); with a layer of Y =
         ``between`` numbers before the read-out (0: none), first W_m and b_m from U(−1/√N, 1/√N)."""
         hidden, vocabulary = integer("hidden", hidden, 1), integer("vocabulary", vocabulary, 2)
         inputs, between = hidden if inputs is None else integer("inputs", inputs, 1), integer("between", between, 0)

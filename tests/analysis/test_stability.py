@@ -319,9 +319,15 @@ def test_exponents_add_up_to_the_logarithms_of_the_jacobians_determinants(kind):
     found = stability.lyapunov(network, h, 5)
     assert found.dtype == torch.float64 and (found[..., :-1] >= found[..., 1:]).all()
     for b in range(2):
-        logs = [torch.linalg.slogdet(network.cell.jacobian(states[:, t, b])).logabsdet for t in range(5)]
-        # a determinant is off by n ε times the condition number of its Jacobian, here below 1e5
-        close(found[:, b].sum(1), torch.stack(logs).mean(0), 1e-10)
+        every = [network.cell.jacobian(states[:, t, b]) for t in range(5)]
+        sizes = torch.linalg.svdvals(torch.stack(every))
+        if (sizes[..., -1] <= 1e-14 * sizes[..., 0]).all():  # what was written last is forgotten: no determinant
+            assert (found[:, b, -1] < math.log(1e-12)).all()
+            continue
+        # a determinant is off by n ε times the condition number of its Jacobian, in each of five QR steps twice
+        allowed = 10 * network.state_size * 2**-52 * float((sizes[..., 0] / sizes[..., -1]).max())
+        assert allowed < 1e-6
+        close(found[:, b].sum(1), torch.stack([torch.linalg.slogdet(J).logabsdet for J in every]).mean(0), allowed)
 
 
 def test_the_largest_exponent_is_that_of_the_product_of_all_jacobians():
