@@ -386,8 +386,7 @@ def onion_probes(
 
 
 def _with(recipe: Recipe, steps: int | None, patience: int | None) -> Recipe:
-    given = {"steps": steps, "patience": patience}
-    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+    return replace(recipe, **{k: v for k, v in (("steps", steps), ("patience", patience)) if v is not None})
 
 
 def _repeaters(
