@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from small_sweep import RECIPE, TASK
 
 from emt_core.experiments import __main__ as command_line
-from emt_core.experiments import edit_studies, lifetimes, recurrences, sweep
+from emt_core.experiments import edit_studies, lifetimes, recurrence_factors, recurrences, sweep
 from emt_core.experiments import variable_binding as networks
 from emt_core.experiments.provenance import made_by
 from emt_core.experiments.table import weights_file
@@ -322,7 +322,7 @@ def test_recurrences(tmp_path, thread):
     """The whole table in few digits, and the weights of the cells that chapters round."""
     short, out = Recipe(steps=2, lr=3e-3, every=1, batch=16, patience=0), tmp_path / "recurrences"
     options = dict(executor=thread, progress=False)
-    assert not recurrences.recurrences(
+    assert not recurrences(
         out, cells=("gru", "orthogonal elman"), sizes=(64,), seeds=(0,), recipe=short, **options
     ).missing
     table, weights = sorted(ship(out, tmp_path, experiment="recurrences"))[::-1]
@@ -335,7 +335,7 @@ def test_recurrences(tmp_path, thread):
     shipped = {*columns("recurrences.csv")}
     assert {*rows[0]} <= shipped | {f"z_{p}" for p in range(9)}
     again = tmp_path / "placed"
-    assert not recurrences.recurrence_factors(
+    assert not recurrence_factors(
         again, grus=out, cells=("gru",), sizes=(64,), seeds=(0,), network_recipe=short, **options
     ).missing
     (table,) = ship(again, tmp_path, experiment="recurrence-factors")
