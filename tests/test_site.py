@@ -406,7 +406,7 @@ def test_launch_and_download_buttons(chapter):
 
 @needs_browser
 def test_explorers_react_to_the_keyboard(browser, origin):
-    """In the static page, with no kernel, an arrow key on an explorer's slider or choice changes what it says."""
+    """In the static page, with no kernel, an arrow key on an explorer's slider, choice or dot changes what it says."""
     seen = 0
     for chapter in CHAPTERS:
         with watched_page(browser, origin) as (page, problems):
@@ -415,7 +415,8 @@ def test_explorers_react_to_the_keyboard(browser, origin):
             for explorer in page.locator(".emt-explorer").all():
                 status = explorer.locator(".emt-status").first
                 before = status.inner_text()
-                explorer.locator("input").first.focus()
+                inputs = explorer.locator("input")
+                (inputs if inputs.count() else explorer.locator("[tabindex='0']")).first.focus()  # dots are no inputs
                 for key in ("ArrowRight", *["ArrowLeft"] * 9):  # a slider may stand at its end, or have to compute
                     page.keyboard.press(key)
                     page.wait_for_timeout(200)
