@@ -416,8 +416,9 @@ def test_explorers_react_to_the_keyboard(browser, origin):
                 status = explorer.locator(".emt-status").first
                 before = status.inner_text()
                 inputs = explorer.locator("input")
-                (inputs if inputs.count() else explorer.locator("[tabindex='0']")).first.focus()  # dots are no inputs
-                for key in ("ArrowRight", *["ArrowLeft"] * 9):  # a slider may stand at its end, or have to compute
+                (inputs if inputs.count() else explorer.locator(".emt-network[tabindex='0']")).first.focus()
+                # a slider may stand at its end, or have to compute; a dot is chosen by Enter
+                for key in ("ArrowRight", "Enter", *["ArrowLeft"] * 9):
                     page.keyboard.press(key)
                     page.wait_for_timeout(200)
                     if status.inner_text() != before:

@@ -6,7 +6,7 @@
   const DELAY = 250; // milliseconds: a pointer that only passes opens nothing
   const WANTED = ".emt-equation, figure, tr[id], dt, .proof, .exercise, .citation, .footnote, aside.footnote, div.math";
   const pages = new Map(); // by address: a promise of the document
-  let card, link, timer;
+  let card, link, timer, pending; // pending: the link whose card is still to open
 
   function page(address) {
     const here = location.href.split("#")[0];
@@ -107,7 +107,7 @@
     clearTimeout(timer);
     card?.remove();
     link?.removeAttribute("aria-describedby");
-    card = link = undefined;
+    card = link = pending = undefined;
   }
 
   function linkOf(event) {
@@ -121,8 +121,17 @@
   function soon(event) {
     const found = linkOf(event);
     if (!found || found === link || event.pointerType === "touch") return;
+    wait(found);
+  }
+  function wait(found) {
     close();
+    pending = found;
     timer = setTimeout(open, DELAY, found);
+  }
+  // The keyboard may scroll to what it stands on: then the card waits until the page is still.
+  function scrolled() {
+    if (pending && pending === document.activeElement) wait(pending);
+    else close();
   }
   function later(event) {
     if (!linkOf(event)) return;
@@ -135,5 +144,5 @@
   document.addEventListener("focusin", (event) => event.target.matches?.(":focus-visible") && soon(event));
   document.addEventListener("focusout", later);
   document.addEventListener("keydown", (event) => event.key === "Escape" && close());
-  addEventListener("scroll", close, { passive: true });
+  addEventListener("scroll", scrolled, { passive: true });
 })();
