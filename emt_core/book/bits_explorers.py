@@ -53,7 +53,7 @@ def memory_bits(
         for f in FORMATS.values()
     ]  # fmt: skip
     return Explorer(
-        "panel controls memory_bits",
+        "random panel controls memory_bits",
         embedding=embedding.tolist(),  # float64: float32 would move some above their exact γ
         exact=exact,
         formats=formats,

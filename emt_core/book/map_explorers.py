@@ -46,7 +46,7 @@ def network_map(
     if start is not None and start not in names:
         raise ValueError(f"start: got {start!r}, expected the name of a network")
     return Explorer(
-        "panel controls network_map",
+        "marks panel controls network_map",
         networks=drawn,
         corners=list(CORNERS),
         network=names.index(start) if start is not None else 0,

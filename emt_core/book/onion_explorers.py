@@ -158,7 +158,7 @@ def curve_film(
             raise ValueError(f"curves: got {np.nanmin(array)}, expected positive numbers on a logarithmic axis")
         packed[key] = _pack(array)
     return Explorer(
-        "panel controls curve_film",
+        "marks panel controls curve_film",
         x=_pack(place),
         points=[_text(value) for value in x],
         named=named,
@@ -208,5 +208,5 @@ def three_codes(
             raise ValueError(f"{key}: got {state[key]}, expected a number from {low} to {high}")
     names = [str(token) for token in names]
     return Explorer(
-        "controls three_codes", tokens=tokens, names=names, read=len(tokens), **state, name=name, caption=caption
+        "random controls three_codes", tokens=tokens, names=names, read=len(tokens), **state, name=name, caption=caption
     )

@@ -15,12 +15,11 @@ from emt_core.experiments.provenance import number
 from emt_core.experiments.table import Line, Swept, Table, drive, takes, weights_file
 from emt_core.experiments.token_repeat import Edit, Repeater, learn, recipe_columns, train
 from emt_core.networks import CELLS, Attention, TokenNetwork, load
+from emt_core.networks.saving import ATTENTION
 from emt_core.support.random_streams import stream
 from emt_core.tasks import TokenRepeat
-from emt_core.training import token_repeat
 from emt_core.training.until_flat import Recipe
 
-ATTENTION = token_repeat.ATTENTION
 #: cells as usual; one with a start that favours copying; Transformers of one block and of two
 NAMES = (*CELLS, "orthogonal elman", ATTENTION, "deep attention")
 MATRIX = ("linearattention", "deltanet")  # cells whose memory is a square of numbers
@@ -63,6 +62,12 @@ def recurrences(
     return drive(Repeater, lines_of(cells, sizes, seeds, _with(recipe, steps)), out, train, **options)
 
 
+def _trained(networks: Path, lines: Iterable[Repeater]) -> dict[Repeater, str]:
+    """Those of the networks that the folder has, and the keys of their rows, which another version may have made."""
+    rows = Table(networks, Repeater).rows
+    return {line: rows[line].get("key", line.key) for line in lines if line in rows}
+
+
 def _with(recipe: Recipe, steps: int | None) -> Recipe:
     return recipe if steps is None else replace(recipe, steps=steps)
 
@@ -103,13 +108,13 @@ def recurrence_edits(
     """Edits learned on the networks that :func:`recurrences` trained into the folder ``grus``. ``options`` are those of
     :func:`emt_core.experiments.table.drive`."""
     networks, recipe = Path(grus).resolve(), _with(recipe, steps)
-    of = [line for line in lines_of(cells, sizes, seeds, network_recipe) if line in Table(networks, Repeater).rows]
+    of = _trained(networks, lines_of(cells, sizes, seeds, network_recipe))
     lines = [
         Edit(
-            gru=line.key, intervention=kind, hidden=line.hidden, autoregressive=True, seed=line.seed, cell=line.cell,
+            gru=key, intervention=kind, hidden=line.hidden, autoregressive=True, seed=line.seed, cell=line.cell,
             **recipe_columns(recipe),
         )
-        for kind, line in itertools.product(kinds, of)
+        for kind, (line, key) in itertools.product(kinds, of.items())
     ]  # fmt: skip
     return drive(Edit, lines, out, learn, (networks, TASK), **options)
 
@@ -181,10 +186,6 @@ def recurrence_factors(
     """What tells positions apart in the networks that :func:`recurrences` trained into the folder ``grus``.
     ``options`` are those of :func:`emt_core.experiments.table.drive`."""
     networks = Path(grus).resolve()
-    known = Table(networks, Repeater).rows
-    lines = [
-        Placed(gru=line.key, cell=line.cell, hidden=line.hidden, seed=line.seed)
-        for line in lines_of(cells, sizes, seeds, network_recipe)
-        if line in known
-    ]
+    of = _trained(networks, lines_of(cells, sizes, seeds, network_recipe))
+    lines = [Placed(gru=key, cell=line.cell, hidden=line.hidden, seed=line.seed) for line, key in of.items()]
     return drive(Placed, lines, out, place, (networks,), files=False, **options)

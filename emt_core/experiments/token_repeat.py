@@ -20,6 +20,7 @@ from emt_core.experiments.table import Line, Swept, Table, about, drive, takes, 
 from emt_core.networks import GRU, Attention, TokenNetwork, cell_named, load, save
 from emt_core.networks.elman import RECURRENT_STARTS
 from emt_core.networks.rounded import unrounded
+from emt_core.networks.saving import ATTENTION
 from emt_core.support.checks import integer
 from emt_core.support.files import write_safetensors
 from emt_core.support.formats import format_of
@@ -60,7 +61,7 @@ class Learned(Line):
         plain = {"hidden": integer("hidden", self.hidden, 1), "seed": seeds_of([self.seed], "seed")[0]}
         if not isinstance(self.autoregressive, bool):
             raise ValueError(f"autoregressive must be True or False, got {self.autoregressive!r}")
-        if self.cell != token_repeat.ATTENTION:
+        if self.cell != ATTENTION:
             cell_named(self.cell)
         for name, value in (plain | recipe_columns(self.recipe)).items():  # checked and plain numbers there
             object.__setattr__(self, name, value)

@@ -16,7 +16,7 @@ from emt_core.networks.tokens import TokenNetwork
 from emt_core.networks.vectors import VectorNetwork
 from emt_core.support.files import read_safetensors, write_safetensors
 
-ATTENTION = "attention"  # what the file of such a network says in the place of a cell
+ATTENTION = "attention"  #: what stands for such a network in the place of a cell's name
 
 
 def save(

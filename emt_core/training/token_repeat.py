@@ -12,6 +12,7 @@ from torch import Tensor
 
 from emt_core.networks import Attention, Elman, TokenNetwork, cell_named
 from emt_core.networks.rounded import Rounded
+from emt_core.networks.saving import ATTENTION
 from emt_core.support.checks import device_of, integer
 from emt_core.support.files import digest
 from emt_core.support.random_streams import seeds_of, streams
@@ -22,7 +23,6 @@ from emt_core.training.scores import LOOK, cross_entropy, exact_match, repeats, 
 from emt_core.training.until_flat import Optimised, Recipe, Weights, optimise, untouched
 
 RECIPE = Recipe()
-ATTENTION = "attention"  # in the place of a cell: a Transformer that reads into one summary
 
 
 @dataclass(frozen=True)

@@ -83,14 +83,10 @@ export function bitsOf(x, format) {
   return { sign: x < 0 || Object.is(x, -0) ? 1 : 0, exponent, leading, mantissa, scale };
 }
 
-// Tokens of a seed, always the same ones (mulberry32); a longer sequence goes on from a shorter one.
+// Tokens of a seed; a longer sequence goes on from a shorter one.
 export function tokensOf(seed, length, count) {
-  return Array.from({ length }, () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return Math.floor((count * ((t ^ (t >>> 14)) >>> 0)) / 4294967296);
-  });
+  const random = randomFrom(seed);
+  return Array.from({ length }, () => Math.floor(count * random()));
 }
 
 const power = (exponent) => `2${superscript(exponent)}`;
