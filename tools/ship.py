@@ -21,7 +21,7 @@ import torch
 from emt_core.experiments import lifetimes
 from emt_core.experiments.__main__ import COMMANDS
 from emt_core.experiments.provenance import as_csv, made_by
-from emt_core.experiments.recurrences import Placed
+from emt_core.experiments.side_by_side import Placed
 from emt_core.experiments.table import Line, Table, weights_file
 from emt_core.experiments.token_repeat import LEARNS, Edit, Learned, Probe, Repeater
 from emt_core.experiments.variable_binding import CONDITIONS, FULL_SIZE, Model, film_file, full_size, small

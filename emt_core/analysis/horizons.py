@@ -117,6 +117,18 @@ def predicted_horizon(
     return Time(torch.tensor(first), torch.tensor(not below.any()))
 
 
+def asked(
+    network: VectorNetwork, task: VariableBinding, steps: Iterable[Index], generators: Generators
+) -> tuple[list[int], list[torch.Generator]]:
+    """The output steps, counted from 1, and a generator for each model, checked; and that the task is the network's."""
+    found, drawing = [integer("steps", step, 1) for step in steps], each(generators)
+    if len(drawing) != network.models:
+        raise ValueError(f"generators must be one per model ({network.models}), got {len(drawing)}")
+    if network.dim != task.dim:
+        raise ValueError(f"task must have dim {network.dim} as the network, got {task.dim}")
+    return found, drawing
+
+
 def _checked(level: float, longest: Index) -> int:
     if not 0 < level <= 1:
         raise ValueError(f"level must lie in (0, 1], got {level}")
@@ -127,11 +139,7 @@ def _accuracies(
     network: VectorNetwork, task: VariableBinding, steps: Iterable[Index], batch: Index, generators: Generators
 ) -> Iterator[Float[Tensor, "M"]]:
     """The accuracy of every model at each output step, one at a time."""
-    steps, drawing = [integer("steps", step, 1) for step in steps], each(generators)
-    if len(drawing) != network.models:
-        raise ValueError(f"generators must be one per model ({network.models}), got {len(drawing)}")
-    if network.dim != task.dim:
-        raise ValueError(f"task must have dim {network.dim} as the network, got {task.dim}")
+    steps, drawing = asked(network, task, steps, generators)
     inputs = task.inputs(batch, drawing, network.W_r.dtype).to(network.device)
     with torch.no_grad():
         h = network.rollout(inputs)[0][:, -1]

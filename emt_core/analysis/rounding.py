@@ -27,7 +27,7 @@ from emt_core.networks.rounded import Rounded
 from emt_core.support.checks import Index, integer
 from emt_core.support.formats import Format, spacing
 from emt_core.tasks import Sequences, VariableBinding
-from emt_core.tasks.sequences import Generators, each
+from emt_core.tasks.sequences import Generators
 from emt_core.training import scores
 
 
@@ -121,13 +121,9 @@ def sign_margins(
     """Outputs times their targets ±1, of B = ``batch`` sequences and D outputs at each of T output steps, counted from
     1, the first after the inputs. D backward passes an output step, through all steps before it; memory for them all.
     """
-    network, steps, drawing = network.detach(), [integer("steps", step, 1) for step in steps], each(generators)
+    network, (steps, drawing) = network.detach(), horizons.asked(network, task, steps, generators)
     if not steps:
         raise ValueError("steps must hold at least one output step, got none")
-    if len(drawing) != network.models:
-        raise ValueError(f"generators must be one per model ({network.models}), got {len(drawing)}")
-    if network.dim != task.dim:
-        raise ValueError(f"task must have dim {network.dim} as the network, got {task.dim}")
     inputs, targets = (x.to(network.device) for x in task.sample(batch, max(steps), drawing, network.W_r.dtype))
     run = _Run(network.cell, form, inputs.shape[2])
     for x in [*inputs.unbind(1), *[None] * max(steps)]:

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
-from emt_core.analysis import edits, hearing, layers, probes
-from emt_core.experiments import jobs
-from emt_core.experiments.provenance import number
+from emt_core.analysis import edits, probes
+from emt_core.experiments import jobs, measures
 from emt_core.experiments.table import Line, Swept, Table, about, drive, takes, weights_file
-from emt_core.networks import GRU, Attention, TokenNetwork, cell_named, load, save
+from emt_core.networks import TokenNetwork, cell_named, load, save
 from emt_core.networks.elman import RECURRENT_STARTS
 from emt_core.networks.rounded import unrounded
 from emt_core.networks.saving import ATTENTION
 from emt_core.support.checks import integer
 from emt_core.support.files import write_safetensors
 from emt_core.support.formats import format_of
-from emt_core.support.random_streams import seeds_of, stream
-from emt_core.tasks import Sequences, TokenRepeat
+from emt_core.support.random_streams import seeds_of
+from emt_core.tasks import TokenRepeat
 from emt_core.tasks.fixed_pool import FixedPool
 from emt_core.training import token_repeat
-from emt_core.training.scores import by_length, by_position, repeats
-from emt_core.training.until_flat import Optimised, Recipe
+from emt_core.training.scores import repeats
+from emt_core.training.until_flat import Recipe
 
 VARIANTS = ("autoregressive", "no input")
 SEQUENCES = ("fresh", "drawn", "distinct")  # what to learn from; the last two are FixedPool's
 LEARNS = {"all": None, "read-out": ("W_o", "b_o"), "nothing": ()}  # the weights of a network that are trained
-SEEN = 1000  # random sequences on which a network's states are described
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +184,8 @@ def train(place: jobs.Place, lines: tuple[Repeater, ...], device: str) -> list[d
     if place.stop.is_set():
         return None
     validation = first.task.validation().to(device)
-    found = _scores(repeats(run.model, validation), validation, run.training)
-    rows = [row | more for row, more in zip(found, _layers(run.model, first.task), strict=True)]
+    found = measures.scores(repeats(run.model, validation), validation, run.training)
+    rows = [row | more for row, more in zip(found, measures.stored(run.model, first.task), strict=True)]
     for m, line in enumerate(lines):
         said = about(line, device, exact=rows[m]["exact"])
         save(unrounded(run.model[m]), place.folder / weights_file(line.key), said)
@@ -212,10 +208,10 @@ def learn(
     if place.stop.is_set():
         return None
     if isinstance(run, edits.LearnedEdit):
-        scores = _scores(run.right, run.case.original, run.training)
-        rows = [row | more for row, more in zip(scores, _controls(model, run), strict=True)]
+        scores = measures.scores(run.right, run.case.original, run.training)
+        rows = [row | more for row, more in zip(scores, measures.controls(model, run), strict=True)]
     else:
-        rows = _scores(run.right, run.of, run.training)
+        rows = measures.scores(run.right, run.of, run.training)
     for m, line in enumerate(lines):
         one = {name: w[m : m + 1] for name, w in run.training.weights.items()}
         write_safetensors(one, place.folder / weights_file(line.key), about(line, device))
@@ -229,69 +225,6 @@ def _load(folder: Path, key: str) -> TokenNetwork:
     except FileNotFoundError:
         what = f"run onion-gru with --out {folder} and the same sizes, variants, seeds and steps first"
         raise FileNotFoundError(f"no trained GRU at {path}: {what}") from None
-
-
-def _scores(right: Tensor, sequences: Sequences, run: Optimised) -> list[dict]:
-    """Per model: exact match, right tokens at each position, exact match per length, and how training ended."""
-    exact, at = right.all(1).double().mean(1), by_position(right, sequences)
-    lengths = by_length(right, sequences.lengths)
-    return [
-        {
-            "steps": int(run.steps[m]),
-            "status": run.status[m],
-            "exact": number(exact[m]),
-            "loss": number(run.losses[run.losses[:, m].isfinite().nonzero()[-1:, 0], m].mean()),
-        }
-        | {f"right_{p}": number(at[m, p]) for p in range(at.shape[1])}
-        | {f"exact_length_{n}": number(value[m]) for n, value in lengths.items()}
-        for m in range(len(exact))
-    ]
-
-
-def _layers(model: TokenNetwork | Attention, task: TokenRepeat) -> list[dict]:
-    """Per model: what positions leave in the last state of the longest sequences (:mod:`emt_core.analysis.layers`),
-    what is written after one wrong token (:func:`emt_core.analysis.hearing.wrong_words`), and of a GRU the update gate
-    while each position is read."""
-    length, generator = int(task.longest), stream(0, "layers", model.device)
-    found, mean = layers.layers(model, length, generator)
-    tokens = torch.randint(model.vocabulary, (length, SEEN), generator=generator, device=generator.device)
-    h = layers.states(model, tokens)
-    values = {"dimension": layers.dimension(h), "additive": layers.additive_share(model, found, mean, tokens)}
-    for name, matrix in {"overlap": layers.overlap(found), "alignment": layers.alignment(found)}.items():
-        values[f"{name}_next"] = matrix.diagonal(1, 1, 2).mean(1)
-        values[f"{name}_any"] = torch.stack([m[*torch.triu_indices(length, length, 1)].mean() for m in matrix])
-    sizes = layers.sizes(found)
-    values |= {f"size_{p}": sizes[:, p] for p in range(length)}
-    if isinstance(model, TokenNetwork) and isinstance(model.cell, GRU):
-        z = layers.gates(model, tokens).mean((2, 3))
-        values |= {f"z_{p}": z[:, p] for p in range(length)}
-    rows = [{name: number(value[m]) for name, value in values.items()} for m in range(model.models)]
-    return [row | _heard(model[m], length, bool(h[m].isfinite().all())) for m, row in enumerate(rows)]
-
-
-def _heard(model: TokenNetwork | Attention, length: int, alive: bool) -> dict[str, float | None]:
-    """What one network writes after one wrong token; nothing of one that diverged, or with no other token to be fed."""
-    found = dict.fromkeys(("right", "predicted", "predicted_beyond_repeats"))
-    # an error: states so large that their covariance is singular
-    with suppress(torch.linalg.LinAlgError):
-        if isinstance(model, TokenNetwork) and alive and length > 1 and model.vocabulary > 1:
-            # on the CPU, where its readers draw, wherever the network was trained
-            shares = hearing.wrong_words(model.to("cpu"), length, stream(0, "wrong words"), SEEN).shares()
-            found = {name: number(shares[name]) for name in found}
-    return {f"wrong_{name}": value for name, value in found.items()}
-
-
-def _controls(model: TokenNetwork, run: edits.LearnedEdit) -> list[dict]:
-    """Per model: exact match of the controls, and of the edit by the position that was changed, where only one was."""
-    found = edits.controls(model, run.case, edits.edited(run.edit, model, run.case), stream(0, "random edit"))
-    columns = {name.replace(" ", "_"): right.all(1).double().mean(1) for name, right in found.items()}
-    oracle = by_length(found["oracle"], run.case.original.lengths)
-    columns |= {f"oracle_length_{n}": value for n, value in oracle.items()}
-    changed, whole = run.case.changed, run.right.all(1)[:, None]
-    if bool((changed.sum(1) == 1).all()):
-        share = (changed & whole).sum(2).double() / changed.sum(2)
-        columns |= {f"exact_changed_{p}": share[:, p] for p in range(share.shape[1])}
-    return [{name: number(value[m]) for name, value in columns.items()} for m in range(model.models)]
 
 
 # --- sweeps -----------------------------------------------------------------------------------------------------------

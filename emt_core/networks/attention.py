@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from emt_core.networks.cell import Ensemble, Generators, rows, uniform
 from emt_core.networks.kernels.shapes import check_shapes
+from emt_core.networks.tokens import fed
 from emt_core.support.checks import Self, integer
 from emt_core.tasks.sequences import Sequences, each
 
@@ -126,10 +127,7 @@ class Attention(Ensemble):
 
     def writing_inputs(self, sequences: Sequences) -> Int[Tensor, "M L B"]:
         """What the network reads while it writes ``sequences``, if it makes no mistake (teacher forcing)."""
-        tokens = self._checked(sequences).tokens
-        start = torch.full_like(tokens[:, :1], self.vocabulary)
-        later = tokens[:, :-1] if self.autoregressive else torch.full_like(tokens[:, 1:], self.vocabulary + 1)
-        return torch.cat([start, later], dim=1)
+        return fed(self._checked(sequences).tokens, self.vocabulary, self.autoregressive)
 
     def logits(self, h: Float[Tensor, "M B n"], sequences: Sequences) -> Float[Tensor, "M L B V"]:
         """Scores of the tokens at each step of writing ``sequences`` from ``h``, teacher-forced if autoregressive."""

@@ -92,10 +92,7 @@ class TokenNetwork(Network):
 
     def writing_inputs(self, sequences: Sequences) -> Int[Tensor, "M L B"]:
         """What the network reads while it writes ``sequences``, if it makes no mistake (teacher forcing)."""
-        tokens = self._checked(sequences).tokens
-        start = torch.full_like(tokens[:, :1], self.vocabulary)
-        later = tokens[:, :-1] if self.autoregressive else torch.full_like(tokens[:, 1:], self.vocabulary + 1)
-        return torch.cat([start, later], dim=1)
+        return fed(self._checked(sequences).tokens, self.vocabulary, self.autoregressive)
 
     def logits(self, h: Float[Tensor, "M B n"], sequences: Sequences) -> Float[Tensor, "M L B V"]:
         """Scores of the tokens at each step of writing ``sequences`` from ``h``, teacher-forced if autoregressive."""
@@ -127,6 +124,14 @@ class TokenNetwork(Network):
         if sequences.largest >= self.vocabulary:
             raise ValueError(f"sequences must hold tokens in 0 … {self.vocabulary - 1}, got {sequences.largest}")
         return sequences.expand(self.models)
+
+
+def fed(tokens: Int[Tensor, "M L B"], vocabulary: int, autoregressive: bool) -> Int[Tensor, "M L B"]:
+    """What is read while ``tokens`` are written: row V = ``vocabulary`` of an embedding, and then, if autoregressive,
+    the token before, else row V + 1."""
+    start = torch.full_like(tokens[:, :1], vocabulary)
+    later = tokens[:, :-1] if autoregressive else torch.full_like(tokens[:, 1:], vocabulary + 1)
+    return torch.cat([start, later], dim=1)
 
 
 def right_tokens(written: Int[Tensor, "M L B"], sequences: Sequences) -> Bool[Tensor, "M L B"]:

@@ -52,12 +52,3 @@ def test_sizes_are_medians_relative_to_the_largest():
     np.testing.assert_allclose(level.get_ydata(), [1, 1, 1])
     assert ax.get_yscale() == "log" and [text.get_text() for text in ax.texts] == ["onion", "level"]
     draw(ax)
-
-
-def test_eigenvalues_and_those_expected():
-    figure = figures.powers.spectra({"one": ([0.5 + 0.5j], [1, -1]), "two": ([0.1], [1])})
-    circle, rings, dots = figure.axes[0].lines
-    np.testing.assert_allclose(rings.get_xdata(), [1, -1])
-    np.testing.assert_allclose(dots.get_ydata(), [0.5])
-    np.testing.assert_allclose(circle.get_xdata() ** 2 + circle.get_ydata() ** 2, 1)
-    draw(figure)

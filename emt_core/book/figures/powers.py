@@ -106,17 +106,3 @@ def sizes(curves: Mapping[str, Values]) -> Axes:
     ax.set(xlabel="position", ylabel="size of the layer / largest", xlim=(0.7, len(y) + 0.3))
     beside(ax, len(y) + 0.4, ends)
     return ax
-
-
-def spectra(panels: Mapping[str, tuple[Values, Values]]) -> Figure:
-    """Eigenvalues in the complex plane, a panel a name: those of a network, dots, and those expected, rings."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(2.7 * len(panels) + 0.6, 3.2), sharey=True, squeeze=False)
-    circle = np.exp(1j * np.linspace(0, 2 * np.pi, 200))
-    for ax, (name, (found, expected)) in zip(axes[0], panels.items(), strict=True):
-        ax.plot(circle.real, circle.imag, color=GRAY, linewidth=1)
-        rings, dots = np.asarray(expected, dtype=complex), np.asarray(found, dtype=complex)
-        ax.plot(rings.real, rings.imag, "o", markersize=12, fillstyle="none", color=VERMILLION)
-        ax.plot(dots.real, dots.imag, "o", markersize=4, color=BLUE)
-        ax.set_title(name, fontsize=11)
-        ax.set(aspect="equal", xlim=(-1.25, 1.25), ylim=(-1.25, 1.25))
-    return figure

@@ -6,7 +6,7 @@ from oracles import same_bits
 
 from emt_core.analysis import edits, factors
 from emt_core.experiments import recurrence_edits, recurrence_factors, recurrences
-from emt_core.experiments.recurrences import MATRIX, NAMES, lines_of
+from emt_core.experiments.side_by_side import MATRIX, NAMES, lines_of
 from emt_core.networks import load
 from emt_core.tasks import TokenRepeat
 from emt_core.training import Recipe, token_repeat
