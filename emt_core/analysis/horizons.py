@@ -7,7 +7,7 @@ Output steps are counted from 1, the first step after the inputs.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -119,7 +119,7 @@ def predicted_horizon(
 
 def asked(
     network: VectorNetwork, task: VariableBinding, steps: Iterable[Index], generators: Generators
-) -> tuple[list[int], list[torch.Generator]]:
+) -> tuple[list[int], Sequence[torch.Generator]]:
     """The output steps, counted from 1, and a generator for each model, checked; and that the task is the network's."""
     found, drawing = [integer("steps", step, 1) for step in steps], each(generators)
     if len(drawing) != network.models:
