@@ -11,6 +11,7 @@ from scipy.optimize import brentq, root
 from emt_core.analysis import orbits
 from emt_core.analysis.orbits import Status
 from emt_core.networks import CELLS, Elman, TokenNetwork, VectorNetwork
+from emt_core.networks.delta_rule import LinearAttention
 from emt_core.networks.exact import linear_rnn
 from emt_core.support.random_streams import stream
 from emt_core.tasks import VariableBinding
@@ -393,7 +394,11 @@ def test_of_every_cell_what_is_found_is_a_zero_with_autograds_multipliers(kind, 
     step = orbits.step_of(cell, 0, x)
     starts = normal(8, cell.state_size)
     found = orbits.find(step, starts, period)
-    assert found.state.shape[1] == cell.state_size and Status.CONVERGED in found.status
+    assert found.state.shape[1] == cell.state_size
+    if kind is LinearAttention and reading:  # nothing is erased: S grows by v kᵀ for ever
+        assert found.status == ()
+        return
+    assert Status.CONVERGED in found.status
 
     def several(h):
         for _ in range(period):
@@ -417,8 +422,8 @@ def test_of_every_cell_what_is_found_is_a_zero_with_autograds_multipliers(kind, 
 @each_cell
 @pytest.mark.parametrize("models", [1, 3])
 def test_step_of_a_network_is_its_cells_step(kind, models):
-    h, x = normal(4, 2 * 5)[:, : drawn(kind).state_size], normal(3, seed=1)
     cell = drawn(kind, models=models).to(torch.float32)
+    h, x = normal(4, cell.state_size), normal(3, seed=1)
     g = generators(*range(models))
     vectors = VectorNetwork(cell, normal(models, 3, 5).float())
     tokens = TokenNetwork.init(kind, 7, 5, g)
@@ -428,9 +433,9 @@ def test_step_of_a_network_is_its_cells_step(kind, models):
             assert torch.equal(orbits.step_of(network, m)(h), wide[m].step(h[None])[0])
             want = wide[m].step(h[None], x.expand(1, 4, 3))[0]
             assert torch.equal(orbits.step_of(network, m, x)(h), want)
-        token = orbits.step_of(tokens, m, tokens.embedding[m, 2])
-        want = tokens.to(torch.float64)[m].step(h[None], torch.full((1, 4), 2))[0]
-        assert torch.equal(token(h), want)
+        token, h_t = orbits.step_of(tokens, m, tokens.embedding[m, 2]), normal(4, tokens.cell.state_size)
+        want = tokens.to(torch.float64)[m].step(h_t[None], torch.full((1, 4), 2))[0]
+        assert torch.equal(token(h_t), want)
 
 
 def test_the_zero_of_an_elman_network_has_the_eigenvalues_of_its_matrix():

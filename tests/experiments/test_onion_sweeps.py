@@ -28,6 +28,7 @@ from emt_core.experiments import (
     edit_controls,
     edit_studies,
     fixed_sequences,
+    measures,
     onion_gru,
     onion_interventions,
     onion_probes,
@@ -136,7 +137,7 @@ def test_a_grus_row_says_what_training_says(grus):
     assert all(math.isfinite(x) for row in rows for x in numbers(row, *described))
     for row in rows:
         model = load(grus / "weights" / f"{row['key']}.safetensors")[0]
-        words = hearing.wrong_words(model, 3, stream(0, "wrong words"), grids.SEEN).shares()
+        words = hearing.wrong_words(model, 3, stream(0, "wrong words"), measures.SEEN).shares()
         for name in ("right", "predicted", "predicted_beyond_repeats"):
             want = words[name].item()  # a job has one thread, this process perhaps more: ties aside the same tokens
             assert row[f"wrong_{name}"] == "" if math.isnan(want) else numbers(row, f"wrong_{name}") == [want]
@@ -190,7 +191,7 @@ def test_the_controls_and_the_description_have_streams_of_their_own(grus, tmp_pa
     assert row["random"] == random.all(1).double().mean().item()
     generator = stream(0, "layers")
     layers.layers(model, 3, generator)  # draws first
-    tokens = torch.randint(model.vocabulary, (3, grids.SEEN), generator=generator)
+    tokens = torch.randint(model.vocabulary, (3, measures.SEEN), generator=generator)
     assert float(of["dimension"]) == layers.dimension(layers.states(model, tokens)).item()
     assert float(of["z_1"]) == layers.gates(model, tokens)[0, 1].mean().item()
 
