@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from emt_core.networks import GRU, Attention, TokenNetwork
+from emt_core.networks import GRU, TokenNetwork
 from emt_core.networks.cell import rows
+from emt_core.networks.contract import Encodes
 from emt_core.support.checks import integer
 from emt_core.tasks import Sequences
 
-Repeater = TokenNetwork | Attention  #: who reads tokens into a state
 Layers = Float[Tensor, "M L V n"]  #: the layers of each token at each position
 Mean = Float[Tensor, "M n"]  #: the mean state
 Tokens = Int[Tensor, "L B"]  #: sequences of one length
@@ -25,23 +25,29 @@ Tokens = Int[Tensor, "L B"]  #: sequences of one length
 
 @torch.no_grad()
 def layers(
-    model: Repeater, length: int, generator: torch.Generator, sequences: int = 256, *,
-    shuffle: torch.Generator | None = None,
+    model: Encodes, length: int, generator: torch.Generator, sequences: int = 256, *,
+    shuffle: torch.Generator | None = None, among: Tokens | None = None, put: Int[Tensor, "V"] | None = None,
 ) -> tuple[Layers, Mean]:  # fmt: skip
     """The layers of all tokens at all positions of sequences of ``length``, and the mean state.
     Every token is put into the same ``sequences`` random sequences, so that a layer differs from its expectation only
-    as far as the effect of a token depends on the others.
+    as far as the effect of a token depends on the others. Where random sequences are none that the network knows, they
+    are put into those of ``among``; ``put``: which tokens, all if not given.
 
     ``shuffle`` makes a null: it permutes, at each position, which of these states counts for which token. What layers
     are left are what a mean of so few states gives where tokens do nothing."""
     length, batch = integer("length", length, 1), integer("sequences", sequences, 1)
-    V, found = model.vocabulary, []
-    tokens = torch.randint(V, (length, batch), generator=generator, device=generator.device)
+    if among is None:
+        among = torch.randint(model.vocabulary, (length, batch), generator=generator, device=generator.device)
+    tokens, batch = among, among.shape[1]
+    if len(tokens) != length:
+        raise ValueError(f"among must hold sequences of length {length}, got {len(tokens)}")
+    each = list(range(model.vocabulary)) if put is None else put.tolist()
+    V, found = len(each), []
     for p in range(length):
         if shuffle is None:
-            found.append(torch.stack([states(model, _put(tokens, p, v)).mean(1) for v in range(V)], dim=1))
+            found.append(torch.stack([states(model, _put(tokens, p, v)).mean(1) for v in each], dim=1))
             continue
-        every = torch.cat([states(model, _put(tokens, p, v)) for v in range(V)], dim=1)
+        every = torch.cat([states(model, _put(tokens, p, v)) for v in each], dim=1)
         order = torch.randperm(V * batch, generator=shuffle, device=shuffle.device).to(every.device)
         found.append(every[:, order].unflatten(1, (V, batch)).mean(2))
     at = torch.stack(found, dim=1)
@@ -94,7 +100,7 @@ def shuffled(layers: Layers, generator: torch.Generator) -> Layers:
 
 
 @torch.no_grad()
-def additive_share(model: Repeater, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M"]:
+def additive_share(model: Encodes, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M"]:
     """Share of the states' variance that the sum of their tokens' layers explains, on the sequences ``tokens``."""
     h, left = _left(model, layers, mean, tokens)
     return 1 - left.square().sum((1, 2)) / (h - h.mean(1, keepdim=True)).square().sum((1, 2))
@@ -102,7 +108,7 @@ def additive_share(model: Repeater, layers: Layers, mean: Mean, tokens: Tokens) 
 
 @torch.no_grad()
 def measured(
-    model: Repeater, some: Int[Tensor, "K R"], asked: Tokens, generator: torch.Generator, sequences: int = 256
+    model: Encodes, some: Int[Tensor, "K R"], asked: Tokens, generator: torch.Generator, sequences: int = 256
 ) -> tuple[Layers, Mean, Float[Tensor, "M B n"], Float[Tensor, "M n n"]]:
     """What :func:`peel`, :func:`peeled_both_ways` and :func:`place` must be given of trained networks to read the
     sequences ``asked``: :func:`layers`, mean state, the states of ``asked``, and :func:`unexplained` covariance, which
@@ -114,7 +120,7 @@ def measured(
 
 
 @torch.no_grad()
-def unexplained(model: Repeater, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M n n"]:
+def unexplained(model: Encodes, layers: Layers, mean: Mean, tokens: Tokens) -> Float[Tensor, "M n n"]:
     """Covariance of what the sum of the layers leaves of the states, in float64: of a small network it may be singular,
     and rounded to float32 it would be no covariance."""
     left = _left(model, layers, mean, tokens)[1].double()
@@ -183,7 +189,7 @@ def place(
     return torch.stack([between_positions(overlap(layers)).double(), forwards - backwards], dim=1)
 
 
-def states(model: Repeater, tokens: Tokens) -> Float[Tensor, "M B n"]:
+def states(model: Encodes, tokens: Tokens) -> Float[Tensor, "M B n"]:
     """The last states of sequences of one length."""
     return model.encode(Sequences.of_one_length(tokens[None]))
 
@@ -195,7 +201,7 @@ def _put(tokens: Tokens, position: int, token: int) -> Tokens:
     return put
 
 
-def _left(model: Repeater, layers: Layers, mean: Mean, tokens: Tokens) -> tuple[Tensor, Tensor]:
+def _left(model: Encodes, layers: Layers, mean: Mean, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """The last states, and what the sum of their tokens' layers leaves of them, both (M, B, n)."""
     h = states(model, tokens)
     return h, h - (mean[:, None] + sum(layers[:, p, row] for p, row in enumerate(tokens)))

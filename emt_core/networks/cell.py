@@ -10,7 +10,8 @@ what a read-out sees. A new cell is a file beside ``gru.py`` and an entry in :da
         hidden, inputs, state_size             N, I and n
         step(h, x)                             x None: no input, the same as zeros
 
-Optional: :meth:`Cell.scan`, where a fast kernel goes through many steps at once; it is tested against ``step``. And
+Optional: :meth:`Cell.scan`, where a fast kernel goes through many steps at once; it is tested against ``step``.
+:meth:`Cell.watched`, where a step has parts that others may want to see and to edit; ``step`` is then made of it. And
 ``undecayed``, the names of the tensors that weight decay must leave alone: rates and phases, of which zero is not less.
 """
 
@@ -33,6 +34,7 @@ from emt_core.tasks.sequences import each
 
 Generators = Sequence[torch.Generator]  #: one a model
 Scan = Callable[..., Tensor]  #: what :meth:`Cell.scan` makes
+Look = Callable[[str, Tensor], Tensor]  #: who sees a named value, and says what is used in its place
 
 
 class Ensemble:
@@ -123,6 +125,14 @@ class Cell(Ensemble, ABC):
     def step(self, h: Float[Tensor, "M B n"], x: Float[Tensor, "M B I"] | None = None) -> Float[Tensor, "M B n"]:
         """One step of the recurrence; without ``x`` the cell runs on its own."""
 
+    def watched(
+        self, h: Float[Tensor, "M B n"], x: Float[Tensor, "M B I"] | None, look: Look
+    ) -> Float[Tensor, "M B n"]:
+        """:meth:`step`, in which every named quantity goes through ``look(name, value)`` as soon as it is computed, and
+        what that returns, of the same shape, is used in its place: a gate that was edited acts on the state. Names are
+        those of the cell's equations; here ``"h"`` alone, the whole new state (M, B, n)."""
+        return look("h", self.step(h, x))
+
     def visible(self, h: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch N"]:
         """The part of the state that a read-out sees."""
         return h[..., : self.hidden]
@@ -153,8 +163,9 @@ class Cell(Ensemble, ABC):
         return vmap(jacrev(step, argnums=1), in_dims=(0, 0, None if x is None else 0))(self.weights, h, x)
 
     @classmethod
-    def of_module(cls, module: torch.nn.Module) -> Self:
-        """The cell (M = 1) of torch's ``module``; see :func:`emt_core.networks.from_torch`."""
+    def of_weights(cls, module: torch.nn.Module, weights: list[Tensor]) -> Self:
+        """The cell (M = 1) of a layer of torch's ``module`` with these weights, in torch's order and without biases if
+        it has none; see :func:`emt_core.networks.from_torch`."""
         raise NotImplementedError
 
     def to_module(self) -> torch.nn.Module:
@@ -195,10 +206,9 @@ class GatedCell(Cell):
         return self.W_ih.shape[2]
 
     @classmethod
-    def of_module(cls, module: Any) -> Self:
-        weights = list(module.parameters())  # in the order of our fields; without biases only two
-        weights += [weights[1].new_zeros(len(weights[1]))] * (4 - len(weights))
-        return cls(*(w[None] for w in weights))
+    def of_weights(cls, module: torch.nn.Module, weights: list[Tensor]) -> Self:
+        none = weights[1].new_zeros(len(weights[1]))  # in the order of our fields; without biases only two
+        return cls(*(w[None] for w in weights + [none] * (4 - len(weights))))
 
     def to_module(self) -> torch.nn.Module:
         assert self.module is not None
@@ -235,6 +245,11 @@ class Network(Ensemble):
     def state_size(self) -> int:
         """n, the size of the whole state."""
         return self.cell.state_size
+
+
+def unwatched(name: str, value: Tensor) -> Tensor:
+    """The :data:`Look` that leaves every value as it is."""
+    return value
 
 
 def uniform(shape: tuple[int, ...], bound: float, generators: Generators) -> Float[Tensor, "M ..."]:

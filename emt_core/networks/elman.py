@@ -79,10 +79,10 @@ class Elman(Cell):
         return self
 
     @classmethod
-    def of_module(cls, module: torch.nn.Module) -> Self:
-        bias = (module.bias_ih_l0 + module.bias_hh_l0)[None] if module.bias else None  # type: ignore[operator, index]
-        W_hh, W_uh = module.weight_hh_l0[None], module.weight_ih_l0[None]  # type: ignore[index]
-        return cls(W_hh=W_hh, W_uh=W_uh, b=bias, activation=str(module.nonlinearity))
+    def of_weights(cls, module: torch.nn.Module, weights: list[Tensor]) -> Self:
+        W_uh, W_hh, *biases = (w[None] for w in weights)
+        b = biases[0] + biases[1] if biases else None
+        return cls(W_hh=W_hh, W_uh=W_uh, b=b, activation=str(module.nonlinearity))
 
     def to_module(self) -> torch.nn.Module:
         if self.activation == "identity":

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emt_core.networks.cell import Cell, Generators, Scan, uniform
+from emt_core.networks.cell import Cell, Generators, Look, Scan, uniform, unwatched
 from emt_core.networks.kernels.shapes import check_shapes
 from emt_core.networks.linear_scan import scan_rows
 from emt_core.support.checks import Self, integer
@@ -18,7 +18,8 @@ from emt_core.support.checks import Self, integer
 @dataclass(frozen=True, eq=False)
 class MinGRU(Cell):
     """h' = (1 − z) ⊙ h + z ⊙ c with z = σ(W_z x + b_z) and c = W_c x + b_c: the state fades towards c, without input
-    towards b_c, at a rate that the input sets. Here z is the share of the new, in torch's GRU that of the old."""
+    towards b_c, at a rate that the input sets. Here z is the share of the new, in torch's GRU that of the old.
+    :meth:`watched` shows z, c and h."""
 
     W_z: Float[Tensor, "M N I"]
     W_c: Float[Tensor, "M N I"]
@@ -46,14 +47,20 @@ class MinGRU(Cell):
     def inputs(self) -> int:
         return self.W_z.shape[2]
 
-    def gate(self, x: Float[Tensor, "M B I"]) -> Float[Tensor, "M B P"]:
-        """Side by side (P = 2N), what is kept of the state, 1 − z, and what is added, z ⊙ c, when ``x`` is read."""
-        z = torch.sigmoid(x @ self.W_z.mT + self.b_z[:, None])
-        return torch.cat([1 - z, z * (x @ self.W_c.mT + self.b_c[:, None])], dim=-1)
+    def gate(self, x: Float[Tensor, "M B I"], look: Look = unwatched) -> Float[Tensor, "M B P"]:
+        """Side by side (P = 2N), what is kept of the state, 1 − z, and what is added, z ⊙ c, when ``x`` is read; z and
+        c as ``look`` returns them."""
+        z = look("z", torch.sigmoid(x @ self.W_z.mT + self.b_z[:, None]))
+        return torch.cat([1 - z, z * look("c", x @ self.W_c.mT + self.b_c[:, None])], dim=-1)
 
     def step(self, h: Float[Tensor, "M B N"], x: Float[Tensor, "M B I"] | None = None) -> Float[Tensor, "M B N"]:
-        keep, add = self.gate(h.new_zeros(*h.shape[:2], self.inputs) if x is None else x).chunk(2, dim=-1)
-        return keep * h + add
+        return self.watched(h, x, unwatched)
+
+    def watched(
+        self, h: Float[Tensor, "M B N"], x: Float[Tensor, "M B I"] | None, look: Look
+    ) -> Float[Tensor, "M B N"]:
+        keep, add = self.gate(h.new_zeros(*h.shape[:2], self.inputs) if x is None else x, look).chunk(2, dim=-1)
+        return look("h", keep * h + add)
 
     def scan(self, table: Float[Tensor, "M W I"]) -> Scan:
         """The gates of every row are computed once."""

@@ -12,15 +12,19 @@ from torch import Tensor
 from emt_core.networks.attention import Attention
 from emt_core.networks.cell import Cell
 from emt_core.networks.cells import CELLS, cell_named
+from emt_core.networks.readers import Reader
 from emt_core.networks.tokens import TokenNetwork
 from emt_core.networks.vectors import VectorNetwork
 from emt_core.support.files import read_safetensors, write_safetensors
 
 ATTENTION = "attention"  #: what stands for such a network in the place of a cell's name
+ENDS = ("W_r", "embedding", "W_o", "b_o", "W_m", "b_m", "W_out", "b_out")  # of networks, by which their kinds are told
 
 
 def save(
-    model: Cell | VectorNetwork | TokenNetwork | Attention, path: str | Path, metadata: dict[str, str] | None = None
+    model: Cell | VectorNetwork | TokenNetwork | Reader | Attention,
+    path: str | Path,
+    metadata: dict[str, str] | None = None,
 ) -> None:
     """Write a model, with its cell's name and settings beside ``metadata``; whole or not at all."""
     if isinstance(model, Attention):
@@ -51,10 +55,12 @@ def load(path: str | Path) -> tuple[Any, dict[str, str]]:
     own_settings = [f.name for f in fields(kind) if f.type == "str"]  # type: ignore[arg-type]
     try:
         settings = {name: metadata[name] for name in own_settings if name in metadata}
-        ends = {name: tensors.pop(name) for name in ("W_r", "embedding", "W_o", "b_o", "W_m", "b_m") if name in tensors}
+        ends = {name: tensors.pop(name) for name in ENDS if name in tensors}
         cell = kind(**tensors, **settings)
         if "W_r" in ends:
             return VectorNetwork(cell, **ends), metadata
+        if "W_out" in ends:
+            return Reader(cell, **ends), metadata
         if ends:
             return TokenNetwork(cell, **ends, autoregressive=json.loads(metadata["autoregressive"])), metadata
     except (TypeError, KeyError, ValueError) as error:

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from emt_core.networks import Attention, TokenNetwork
+from emt_core.networks import TokenNetwork
+from emt_core.networks.contract import Writes
 from emt_core.networks.tokens import right_tokens
 from emt_core.support.random_streams import seeds_of
 from emt_core.tasks import Sequences, TokenRepeat
@@ -24,9 +25,7 @@ def cross_entropy(scores: Float[Tensor, "M L B V"], sequences: Sequences) -> Flo
     return (each.view(tokens.shape) * mask).sum((1, 2)) / mask.sum((1, 2))
 
 
-def repeats(
-    network: TokenNetwork | Attention, sequences: Sequences, h: Float[Tensor, "M B n"] | None = None
-) -> Bool[Tensor, "M L B"]:
+def repeats(network: Writes, sequences: Sequences, h: Float[Tensor, "M B n"] | None = None) -> Bool[Tensor, "M L B"]:
     """Which tokens are right when the networks write by themselves, from ``h`` if given, else from what they have read.
     True beyond a sequence's end, so that ``.all(1)`` is exact match."""
     with torch.no_grad():
