@@ -71,6 +71,11 @@ class VariableBinding:
         # numpy integers and lists are stored as what they mean, so that equal tasks compare and hash equal
         vars(self).update(history=history, dim=dim, triple=(choice, permutation, signs))
 
+    @property
+    def identity(self) -> dict[str, object]:
+        """What a checkpoint of training on this task is known by."""
+        return {"triple": self.triple, "history": self.history, "dim": self.dim}
+
     @cached_property
     def sources(self) -> tuple[tuple[int, int], ...]:
         """For each output k, the entry p of the history (0 … S·D − 1, oldest block first) and the sign ±1."""

@@ -27,7 +27,7 @@ from emt_core.support.checks import device_of, integer, number, per_model
 from emt_core.support.files import digest
 from emt_core.support.random_streams import seeds_of, stream, streams
 from emt_core.support.running import one_thread_per_product
-from emt_core.tasks import VariableBinding
+from emt_core.tasks import ChangeRinging, VariableBinding
 from emt_core.training import engine
 from emt_core.training.engine import Group, Status
 
@@ -72,7 +72,9 @@ class _Models(Group):
 
     kept = ("weights", "moment1", "moment2")
 
-    def __init__(self, places: list[int], task: VariableBinding, config: dict, device: str, start=None) -> None:
+    def __init__(
+        self, places: list[int], task: VariableBinding | ChangeRinging, config: dict, device: str, start=None
+    ) -> None:
         generators = streams([config["seeds"][m] for m in places], "network", device)
         super().__init__(generators, "record.loss", "record.accuracy", "record.horizon")
         self.task, self.config, self.threshold = task, config, [config["threshold"][m] for m in places]
@@ -175,7 +177,7 @@ def _way(network: VectorNetwork, device: str, noisy: bool) -> tuple[Callable, Ca
 
 
 def fit(
-    task: VariableBinding,
+    task: VariableBinding | ChangeRinging,
     *,
     cell: str = "elman",
     hidden: int = 64,
@@ -195,7 +197,7 @@ def fit(
     start: VectorNetwork | None = None,
     **running: Any,
 ) -> Run:
-    """Train one model per seed on ``task``.
+    """Train one model per seed on ``task``, in which operators act on variables: the same all the time, or by a method.
 
     Args:
         cell: a name in :data:`emt_core.networks.CELLS`.
@@ -221,7 +223,7 @@ def fit(
         _check_start(start, models, config, task.dim)
     places = [[m] for m in range(models)] if alone else [list(range(models))]
     groups = [_Models(p, task, config, device, start) for p in places]
-    identity = {"triple": task.triple, "history": task.history, "dim": task.dim}
+    identity: dict[str, Any] = dict(task.identity)
     identity |= {name: value for name, value in config.items() if name != "steps"}
     if not config["noise"]:
         del identity["noise"]  # as in the checkpoints that are older than it
@@ -234,7 +236,7 @@ def fit(
 
 def evaluate(
     model: VectorNetwork,
-    task: VariableBinding,
+    task: VariableBinding | ChangeRinging,
     *,
     horizon: int = 200,
     sequences: int = 640,
@@ -305,7 +307,9 @@ def _checked(a: dict) -> dict:
     return config
 
 
-def _collect(groups: list[_Models], task: VariableBinding, config: dict, test_horizon: int, interrupted: bool) -> Run:
+def _collect(
+    groups: list[_Models], task: VariableBinding | ChangeRinging, config: dict, test_horizon: int, interrupted: bool
+) -> Run:
     """The groups' state as one Run, models in the order of their seeds."""
 
     def ensemble(parts: list[Tensor]) -> VectorNetwork:

@@ -335,7 +335,7 @@ def test_wrong_arguments_are_named():
         fit(device="abacus")
     with pytest.raises(ValueError, match=r"^cell must be one of .*, got 'perceptron'"):
         fit(cell="perceptron")
-    with pytest.raises(ValueError, match=r"^task must be a VariableBinding or a TokenRepeat, got str"):
+    with pytest.raises(ValueError, match=r"^task must be a VariableBinding, .* or an OwnTask, got str"):
         training.fit.__wrapped__("repeat")  # behind the tests' check of types
     with pytest.raises(SHAPE_ERRORS, match="hidden"):
         fit(hidden=6.0)
