@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 CORE = Path(__file__).resolve().parent.parent / "emt_core"
-FLOORS = ("support", "tasks", "theory", "networks", "training", "analysis", "experiments", "book")  # from the ground up
+# from the ground up
+FLOORS = ("support", "tasks", "theory", "networks", "training", "analysis", "experiments", "book", "report")
 FILES = sorted(CORE.rglob("*.py"))
 LONGEST = 400  # lines
 

@@ -1,0 +1,287 @@
+"""What the report measures: each function gives the plain numbers of one section, or the reason why there are none.
+
+Random numbers come from the seed and the section's name alone. States are disturbed by *kicks*, displacements in a
+random direction, relative to the state's own size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from emt_core.analysis import layers, orbits, stability
+from emt_core.book.intervals import wilson
+from emt_core.networks import TokenNetwork
+from emt_core.networks.adapted import Adapted
+from emt_core.networks.contract import Writes
+from emt_core.networks.rounded import Rounded
+from emt_core.report.asked import Asked
+from emt_core.report.runs import alone
+from emt_core.support import formats
+from emt_core.support.random_streams import stream
+
+DRAWS = 5  #: times that the code is measured, on other sequences each time
+TOKENS = 40  #: tokens whose layers are measured, at most: the most frequent ones
+WORK = 20_000_000  #: steps of reading that one measurement of layers may take, about
+KICKS = 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0  #: of the state, when it is handed over from reading to writing
+KICK = 0.05  #: of the state, where it is asked what becomes of a kick
+BITS = 10, 8, 6, 5, 4, 3, 2, 1  #: stored mantissa bits that a state is rounded to
+NAMED = "bf16", "fp16", "fp8_e4m3", "fp8_e5m2"  #: formats that a state is rounded to
+
+Numbers = dict[str, Any]
+
+
+def missing(reason: str) -> Numbers:
+    """A section without numbers."""
+    return {"missing": reason}
+
+
+def accuracy(network: Writes, q: Asked, seed: int = 0) -> Numbers:
+    """How well the task is done, at all, per length and per place of what is written, with Wilson's intervals."""
+    right = q.right(_written(network, q))
+    lengths, whole = q.sequences.lengths[0], right.all(0)
+    places = [(k, right[k][q.mask[k]]) for k in range(len(right)) if bool(q.mask[k].any())]
+    return {
+        "sequences": len(whole),
+        "exact": _share(whole),
+        "tokens": float(right[q.mask].double().mean()),
+        "chance": q.chance,
+        "lengths": {int(n): _share(whole[lengths == n]) for n in lengths.unique()},
+        "places": {k: _share(hits) for k, hits in places},
+    }
+
+
+def code(network: Writes, q: Asked, seed: int = 0) -> Numbers:
+    """What positions leave in the last state (:mod:`emt_core.analysis.layers`), DRAWS times: measured on all sequences
+    but a share of them, which is then read with it."""
+    length, base = most_frequent_length(q)
+    tokens, enough = frequent_tokens(base)
+    if length < 2:
+        return missing("the sequences of the most frequent length have a single token")
+    if base.shape[1] < 4 * DRAWS or len(enough) < 2:
+        return missing(f"only {base.shape[1]} sequences have the most frequent length, {length}")
+    draw = stream(seed, "report code")
+    shares = base[:, torch.randperm(base.shape[1], generator=draw)].chunk(DRAWS, dim=1)
+    parts = [(share, torch.cat(shares[:k] + shares[k + 1 :], dim=1)) for k, share in enumerate(shares)]
+    found = [_code(network, judged, rest, tokens, draw) for judged, rest in parts]
+    values = {key: [each[key] for each in found] for key in found[0]}
+    return {
+        "length": length,
+        "tokens": len(tokens),
+        "sequences": base.shape[1],
+        "units": found[0]["units"],
+        **{key: value for key, value in values.items() if key != "units"},
+    }
+
+
+def _code(network: Writes, judged: Tensor, rest: Tensor, tokens: Tensor, draw: torch.Generator) -> Numbers:
+    length = len(judged)
+    batch = max(4, min(64, rest.shape[1], WORK // (len(tokens) * length**2)))
+    orders = [torch.randperm(rest.shape[1], generator=draw)[:batch] for _ in range(2)]
+    found, _ = layers.layers(network, length, draw, among=rest[:, orders[0]], put=tokens)
+    null, _ = layers.layers(network, length, draw, among=rest[:, orders[1]], put=tokens, shuffle=draw)
+    mixed = layers.alignment(layers.shuffled(found, draw))
+    overlap, alignment = layers.overlap(found)[0], layers.alignment(found)[0]
+    h = layers.states(network, judged)
+    _, left = _peeled_off(found, h, judged, tokens)
+    numbers: Numbers = {
+        "units": h.shape[2],
+        "dimension": float(layers.dimension(layers.states(network, rest).double())[0]),
+        "additive": float(1 - left.var(1).sum() / h.var(1).sum()),
+        "sizes": layers.sizes(found)[0].tolist(),
+        "sizes_by_chance": layers.sizes(null)[0].tolist(),
+        "overlap": overlap.tolist(),
+        "overlap_neighbours": float(overlap.diagonal(1).mean()),
+        "overlap_all": float(layers.between_positions(overlap[None])[0]),
+        "alignment_neighbours": float(alignment.diagonal(1).mean()),
+        "alignment_by_chance": float(mixed.diagonal(1, 1, 2).mean()),
+    }
+    # what is peeled can be nothing but these tokens
+    judged, rest = (x[:, torch.isin(x, tokens).all(0)] for x in (judged, rest))
+    if judged.shape[1] < 4 or rest.shape[1] < 16:
+        return numbers | {"forwards": None, "backwards": None}
+    _, left = _peeled_off(found, layers.states(network, rest), rest, tokens)
+    # the mean state of what is left is nearer than that of the states, whose sample of tokens is uneven
+    mean = left.mean(1)
+    noise = (left - mean[:, None]).mT @ (left - mean[:, None]) / left.shape[1]
+    at, _ = _peeled_off(found, h := layers.states(network, judged), judged, tokens)
+    both = layers.peeled_both_ways(found.double(), mean, h.double(), noise, at)[0]
+    return numbers | {"forwards": both[0].tolist(), "backwards": both[1].tolist()}
+
+
+def _peeled_off(found: Tensor, h: Tensor, base: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the ``tokens`` stand where, and what is left of the states without their layers, in float64."""
+    at = torch.searchsorted(tokens, base.contiguous()).clamp_max(len(tokens) - 1)
+    inside = torch.isin(base, tokens)
+    return at, h.double() - sum(found[:, p, at[p]].double() * inside[p, :, None] for p in range(len(base)))
+
+
+def kicks(network: Writes, q: Asked, seed: int = 0) -> Numbers:
+    """Exact match if the state is kicked when it is handed over from reading to writing."""
+    draw, (h, length) = stream(seed, "report kicks"), _handed_over(network, q)
+    found = {}
+    for size in KICKS:
+        written = network.write(stability.kick(h, size, draw), length)[0]
+        found[size] = _share(q.right(written).all(0))
+    return {"sizes": found, "units": h.shape[2]}
+
+
+def rounding(network: Writes, q: Asked, seed: int = 0) -> Numbers:
+    """Exact match if the state is rounded: after every step where there is a cell, else once, when reading ends."""
+    forms = {str(bits): formats.mantissa(bits) for bits in BITS} | {name: formats.FORMATS[name] for name in NAMED}
+    found = {}
+    stepwise = isinstance(network, TokenNetwork | Adapted)
+    for name, form in forms.items():
+        if isinstance(network, TokenNetwork | Adapted):
+            coarse = replace(network, cell=Rounded(network.cell, form, saturate=True))
+            found[name] = _share(q.right(_written(coarse, q)).all(0))
+        else:
+            h, length = _handed_over(network, q)
+            found[name] = _share(q.right(network.write(formats.rounded(h, form, saturate=True), length)[0]).all(0))
+    return {"every_step": stepwise, "forms": found}
+
+
+def lasting(network: Writes, q: Asked, seed: int = 0) -> Numbers:
+    """What becomes of a kick, and of what tells two sequences apart, while the network runs on."""
+    own = alone(network)
+    if isinstance(own, str):
+        return missing(own)
+    draw, (h, _) = stream(seed, "report lasting"), _handed_over(network, q)
+    longest = q.sequences.tokens.shape[1]
+    steps = sorted({round(10 * longest * k / 20) for k in range(21)})
+    h = h[:, torch.randperm(h.shape[1], generator=draw)[:128]]
+    other = h.roll(1, 1)
+    if bool((other == h).all()):
+        return missing("all sequences leave the network in one state")
+    run = _Stepping(own.step)
+    kicked = stability.distance(run, h, stability.kick(h, KICK, draw), steps)[0]
+    apart = stability.distance(run, h, other, steps)[0]
+    kept, told = (x / x[:1].clamp_min(torch.finfo(x.dtype).tiny) for x in (kicked, apart))
+    return {"reads": own.reads, "steps": steps, "kick": KICK, "kept": _medians(kept), "told_apart": _medians(told)}
+
+
+def fixed_points(network: Writes, q: Asked, seed: int = 0) -> Numbers:
+    """Fixed points and slow points of the step with which the network runs on, from states that it was in."""
+    own = alone(network)
+    if isinstance(own, str):
+        return missing(own)
+    draw, (h, _) = stream(seed, "report fixed points"), _handed_over(network, q)
+    h = h[:, torch.randperm(h.shape[1], generator=draw)[:12]]
+    starts = stability.run_on(_Stepping(own.step), h, [0, 50])[0]
+    step = orbits.step_of(own.cell, 0, own.x) if own.cell is not None else lambda y: own.step(y[None])[0]
+    try:
+        found = orbits.find(step, starts.flatten(0, 1).double(), tolerance=1e-8)
+    except (RuntimeError, ValueError) as error:
+        return missing(f"run_on must take float64 states and be made of torch's operations: {error}".splitlines()[0])
+    largest = [[float(v.real), float(v.imag)] for values in found.multipliers for v in values[:40]]
+    stable = (found.multipliers.abs().amax(1) < 1) if len(found.state) else torch.zeros(0, dtype=torch.bool)
+    kinds = [status.value for status in found.status]
+    return {
+        "reads": own.reads,
+        "starts": len(found.of_start),
+        "failed": int((found.of_start < 0).sum()),
+        "found": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        "stable": int(sum(bool(s) and kind == "converged" for s, kind in zip(stable, kinds, strict=True))),
+        "multipliers": largest,
+    }
+
+
+def edits(network: Writes, q: Asked, seed: int = 0) -> Numbers:
+    """One token's layer is exchanged for another's in the state: is then written what the network writes after the
+    sequence with the other token? Asked where that is something else than it writes now. Controls: the same layers at
+    another position, and a change as large in a random direction."""
+    length, base = most_frequent_length(q)
+    tokens, _ = frequent_tokens(base)
+    draw = stream(seed, "report edits")
+    base = base[:, torch.randperm(base.shape[1], generator=draw)]
+    measured, judged = base.chunk(2, dim=1) if base.shape[1] > 1 else (base, base[:, :0])
+    if judged.shape[1] < 8 or len(tokens) < 2 or length < 2:
+        return missing(f"only {base.shape[1]} sequences have the most frequent length, {length}")
+    batch = max(4, min(128, measured.shape[1], WORK // (len(tokens) * length**2)))
+    found, _ = layers.layers(network, length, draw, among=measured[:, :batch], put=tokens)
+    judged = judged[:, :500].repeat(1, max(1, 400 // judged.shape[1]))
+    count = judged.shape[1]
+    at, row = torch.randint(length, (count,), generator=draw), torch.arange(count)
+    old = judged[at, row]
+    i = torch.searchsorted(tokens, old).clamp_max(len(tokens) - 1)
+    j = (i + _other(len(tokens), count, draw)) % len(tokens)
+    new = tokens[j]
+    usable = torch.isin(old, tokens) & (new != old)
+    other = judged.clone()
+    other[at, row] = new
+    K = len(q.targets)
+    h = layers.states(network, judged)
+    now, then = network.write(h, K)[0], network.write(layers.states(network, other), K)[0]
+    usable &= (now != then).any(0)
+    if int(usable.sum()) < 8:
+        return missing("another token hardly ever changes what is written")
+    change = found[:, at, j] - found[:, at, i]
+    elsewhere = (at + _other(length, count, draw)) % length
+    wrong = found[:, elsewhere, j] - found[:, elsewhere, i]
+    drawn = torch.randn(change.shape, generator=draw, dtype=torch.float64).to(change)
+    drawn = drawn * change.norm(dim=2, keepdim=True) / drawn.norm(dim=2, keepdim=True)
+    ways = {"right position": change, "another position": wrong, "random direction": drawn}
+    hits = {name: (network.write(h + by, K)[0] == then).all(0) for name, by in ways.items()}
+    return {
+        "length": length,
+        "cases": int(usable.sum()),
+        "success": {name: _share(hit[usable]) for name, hit in hits.items()},
+        "places": {
+            p: _share(hits["right position"][usable & (at == p)])
+            for p in range(length)
+            if bool((usable & (at == p)).any())
+        },
+    }
+
+
+def most_frequent_length(q: Asked) -> tuple[int, Int[Tensor, "L B"]]:
+    """The length that most sequences have, of several the longest, and these sequences."""
+    lengths = q.sequences.lengths[0]
+    length = max(lengths.unique().tolist(), key=lambda n: (int((lengths == n).sum()), n))
+    return length, q.sequences.tokens[0, :length, lengths == length]
+
+
+def frequent_tokens(base: Int[Tensor, "L B"]) -> tuple[Int[Tensor, "V"], Int[Tensor, "W"]]:
+    """The TOKENS most frequent tokens in ascending order, and all that occur."""
+    every, counts = base.unique(return_counts=True)
+    return every[counts.argsort(descending=True, stable=True)[:TOKENS]].sort().values, every
+
+
+class _Stepping:
+    """What :mod:`emt_core.analysis.stability` runs on."""
+
+    def __init__(self, step: Any) -> None:
+        self.step = step
+
+
+def _written(network: Writes, q: Asked) -> Int[Tensor, "K B"]:
+    h, length = _handed_over(network, q)
+    return network.write(h, length)[0]
+
+
+def _handed_over(network: Writes, q: Asked) -> tuple[Float[Tensor, "1 B n"], int]:
+    with torch.no_grad():
+        h = network.encode(q.sequences)
+    if not bool(h.isfinite().all()):
+        raise ValueError("network must leave finite states, got others: did its training diverge?")
+    return h, len(q.targets)
+
+
+def _medians(x: Float[Tensor, "T B"]) -> list[float | None]:
+    """Over what is finite; None where nothing is."""
+    finite = [row[row.isfinite()] for row in x]
+    return [float(row.median()) if len(row) else None for row in finite]
+
+
+def _share(hits: Tensor) -> list[float | int]:
+    """Value, lower and upper end, and n."""
+    return [*wilson(hits.double().numpy()), len(hits)]
+
+
+def _other(count: int, size: int, draw: torch.Generator) -> Tensor:
+    """Shifts from 1 to count − 1."""
+    return 1 + torch.randint(max(count - 1, 1), (size,), generator=draw)

@@ -1,0 +1,93 @@
+"""What the numbers of a report say, by rules that are stated beside them.
+
+The lines were drawn on networks whose code is known, subspaces (overlap 0.00, no lead) and onions (0.78 to 0.97, with a
+lead of 0.00 where there is much room to one of 0.75 where there is little), and on those that the book's chapters look
+into. They are conventions, not laws: the numbers are there to disagree with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from emt_core.report.measures import Numbers
+
+ADDITIVE = 0.5  #: share of the states that the sum of layers must explain
+READ = 0.5  #: share of tokens that peeling must read, at least in one order
+NEAR, COMMON, LEAD = 0.75, 0.5, 0.4  #: of an onion: overlap of neighbours, of all positions, lead of forwards
+APART, NO_LEAD = 0.25, 0.1  #: of subspaces: overlap of all positions, and lead, at most
+TOLD_APART = 0.25  #: of the distance of two sequences must be left, else the memory fades
+DIES, STAYS, GROWS = 0.1, 0.5, 2.0  #: of a kick is left: at most; at least; more than
+
+CODE_RULE = (
+    f"An onion: neighbouring positions overlap by at least {NEAR}, and all positions by at least {COMMON} on average, "
+    f"or peeling the layers forwards, from the largest, reads at least {LEAD} more of the tokens than backwards. "
+    f"Subspaces: positions overlap by at most {APART} on average, and the order of peeling matters by at most "
+    f"{NO_LEAD}. Else between. Cannot tell: the sum of layers explains less than {ADDITIVE} of the states' variance, "
+    f"peeling reads less than {READ} of the tokens in either order, or the draws disagree."
+)
+MEMORY_RULE = (
+    f"Fading: after ten times the longest sequence less than {TOLD_APART} of the distance between two sequences' "
+    f"states is left. Of a small kick, compared with that distance: digital, at most {DIES} is left; analog, {STAYS} "
+    f"to {GROWS}; unstable, more than {GROWS}, so that whatever tells states apart need not be what was read. Else, or "
+    "if there is no step that the network can run on with, cannot tell."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One word, or "cannot tell", and why."""
+
+    word: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.why}"
+
+
+def code(numbers: Numbers) -> Verdict:
+    """Onion, subspaces, between, or cannot tell."""
+    if "missing" in numbers:
+        return Verdict("cannot tell", numbers["missing"])
+    additive = float(np.mean(numbers["additive"]))
+    if additive < ADDITIVE:
+        return Verdict("cannot tell", f"the sum of layers explains {additive:.2f} of the states' variance")
+    if numbers["forwards"][0] is None:
+        return Verdict("cannot tell", "the sequences have too many different tokens to peel")
+    ways = [np.asarray([np.mean(read) for read in numbers[way]]) for way in ("forwards", "backwards")]
+    best = max(float(way.mean()) for way in ways)
+    if best < READ:
+        return Verdict("cannot tell", f"peeling reads {best:.2f} of the tokens in the better order")
+    leads, near, every = ways[0] - ways[1], numbers["overlap_neighbours"], numbers["overlap_all"]
+    words = [_of(*draw) for draw in zip(leads, near, every, strict=True)]
+    why = (
+        f"peeled forwards {ways[0].mean():.2f} of the tokens are read, backwards {ways[1].mean():.2f}; neighbouring "
+        f"positions overlap by {np.mean(near):.2f}, all by {np.mean(every):.2f}"
+    )
+    if len(set(words)) > 1:
+        counts = ", ".join(f"{word} in {words.count(word)}" for word in sorted(set(words)))
+        return Verdict("cannot tell", f"of {len(words)} draws {counts}; {why}")
+    return Verdict(words[0], why)
+
+
+def _of(lead: float, near: float, every: float) -> str:
+    if near >= NEAR and (every >= COMMON or lead >= LEAD):
+        return "onion"
+    return "subspaces" if every <= APART and lead <= NO_LEAD else "between"
+
+
+def memory(numbers: Numbers) -> Verdict:
+    """Digital, analog, unstable, fading, or cannot tell."""
+    if "missing" in numbers:
+        return Verdict("cannot tell", numbers["missing"])
+    kept, told, steps = numbers["kept"][-1], numbers["told_apart"][-1], numbers["steps"][-1]
+    if kept is None or told is None:
+        return Verdict("cannot tell", f"states grew beyond all bounds within {steps} steps")
+    if told < TOLD_APART:
+        return Verdict("fading", f"after {steps} steps {told:.2g} of the distance between two sequences is left")
+    why = f"after {steps} steps {kept:.2g} of a kick is left, and {told:.2g} of the distance between two sequences"
+    left = kept / told
+    if left > GROWS:
+        return Verdict("unstable", why)
+    return Verdict("digital" if left <= DIES else "analog" if left >= STAYS else "cannot tell", why)
