@@ -30,7 +30,7 @@ PIP_COMPILE = $(VENV)/bin/pip-compile -q --strip-extras --no-emit-index-url --no
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book pdf test lighthouse lab sync lint lowest clean lock upgrade site executed pytest FORCE
+.PHONY: help book pdf test lighthouse lab sync lint lowest interop clean lock upgrade site executed pytest FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -76,6 +76,14 @@ lowest: ## test the library with the lowest versions that pyproject.toml allows,
 	.venv-lowest/bin/pip install -q --disable-pip-version-check -r .venv-lowest/lowest.txt pytest pytest-xdist hypothesis beartype psutil
 	.venv-lowest/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q -n $(JOBS) --dist loadgroup $(LIBRARY_TESTS)
+
+interop: $(STAMP) ## test the networks under nnsight and pyvene, in .venv-interop beside what .venv has
+	@test -x .venv-interop/bin/python || $(PYTHON) -m venv .venv-interop
+	$(PY) -c 'import os, sysconfig; print(sysconfig.get_paths()["purelib"], os.getcwd(), sep="\n")' \
+		> $$(.venv-interop/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/lock.pth
+	.venv-interop/bin/pip install -q --disable-pip-version-check \
+		$$($(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["interop"])')
+	OMP_NUM_THREADS=1 .venv-interop/bin/python -m pytest -q -rs tests/networks/test_interop.py
 
 clean: ## remove everything that was built (not .venv)
 	rm -rf $(BUILD) *.egg-info

@@ -35,6 +35,8 @@ FLAGS = [
 ]
 # all but the theme's templates, which Sphinx copies along, and the first page, which leads on to the introduction
 PAGES = sorted({str(p.relative_to(SITE)) for p in SITE.rglob("*.html") if "_static" not in p.parts} - {"index.html"})
+EXAMPLE = "example_report/report.html"  # a page of its own, not one of the book's
+PAGES = [page for page in PAGES if page != EXAMPLE]
 CHAPTERS = sorted(p.stem for p in (ROOT / "book").glob("*.md") if re.search(r"(?m)^jupytext:", p.read_text("utf8")))
 
 pytestmark = pytest.mark.skipif(not PAGES, reason=f"no site at {SITE}: run `make test`, which builds it")
@@ -103,7 +105,7 @@ def violations(page) -> list[str]:
 
 
 @needs_browser
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, EXAMPLE])
 def test_page_loads_alone_and_is_accessible(browser, origin, path):
     """No foreign request, no error, every formula drawn, and no axe violation in either colour scheme."""
     with watched_page(browser, origin, viewport={"width": 1280, "height": 900}) as (page, problems):
@@ -123,7 +125,7 @@ def test_page_loads_alone_and_is_accessible(browser, origin, path):
 
 
 @needs_browser
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, EXAMPLE])
 def test_no_sideways_scroll_on_a_phone(browser, origin, path):
     """At 390 pixels wide the page is no wider, and accessible."""
     with watched_page(browser, origin, viewport={"width": 390, "height": 844}) as (page, problems):

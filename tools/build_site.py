@@ -167,6 +167,17 @@ def run_sphinx(source: Path, web: Path, out: Path) -> Path:
     return out / "_build" / "html"
 
 
+def example_report(out: Path) -> None:
+    """What a report looks like: that of a shipped network."""
+    from emt_core import report
+    from emt_core.networks import load
+    from emt_core.tasks import TokenRepeat
+
+    network, _ = load(BOOK / "data" / "gru_48_ar_0.safetensors")
+    sequences = TokenRepeat().validation(1000)
+    report.write(network, sequences, out, name="A GRU of 48 units that repeats tokens", progress=False)
+
+
 def main() -> None:
     """Stage, build, and swap the new site in."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -188,6 +199,7 @@ def main() -> None:
         return
     new = run_sphinx(source, build / "web", build / "sphinx" / args.profile)
     complete(new, build / "executed" / args.profile)
+    example_report(new / "example_report")
     (new / ".emt-inputs").write_text(state)
     old = target.with_name(target.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
