@@ -5,10 +5,10 @@ permutation matrix of change t and Π_{t+P} = Π_t, P the changes of a lead.
 
 *Clock ⊗ variables.* On R^P ⊗ R^n let the clock go on while the change of its phase acts:
 
-    C = Σ_t |t+1⟩⟨t| ⊗ Π_t   (t mod P),   h = |t⟩ ⊗ x(t),   row = (Σ_t ⟨t| ⊗ I) h.
+    C = Σ_t e_{t+1} e_tᵀ ⊗ Π_t   (t mod P),   h = e_t ⊗ x(t),   row = (Σ_t e_tᵀ ⊗ I) h.
 
 C^P is block diagonal, its block of phase 0 the lead Π = Π_{P−1} … Π_0, the others are similar to it. An eigenvector of
-Π, Π v = μ v, and λ with λ^P = μ give Σ_t λ^{−t} |t⟩ ⊗ A_t v, an eigenvector of C: **the eigenvalues of C are all P-th
+Π, Π v = μ v, and λ with λ^P = μ give Σ_t λ^{−t} e_t ⊗ A_t v, an eigenvector of C: **the eigenvalues of C are all P-th
 roots of those of the lead.** Π permutes; a cycle of c places gives exp(2πi k / (P c)), k = 0 … P c − 1. With ``dim``
 numbers in each place all is repeated so often.
 
@@ -21,7 +21,7 @@ rank one. If only rows are read, contents always have the same sum; of the direc
 one is left, at λ = 1, or none if that sum is zero.
 
 *Not linear.* No linear network keeps a clock beside its contents: the clock would have to be multiplied with them,
-which the product |t⟩ ⊗ x does. A network with gates can: n·dim contents and a clock that chooses a change for them.
+which the product e_t ⊗ x does. A network with gates can: n·dim contents and a clock that chooses a change for them.
 :func:`gated` does so with tanh units alone, 2·dim for each pair of places that a change connects and P for the clock,
 which is far less than P·n·dim when P is large. It holds signs, not numbers: its multipliers are near zero. So the
 eigenvalues above are what a linear network must have; for others they are one possible answer.
@@ -105,7 +105,7 @@ def least_eigenvalues(task: ChangeRinging) -> Complex[Tensor, "K"]:
 
 
 def clocked(method: Method, dim: Index = 1) -> tuple[Tensor, Tensor, Tensor]:
-    """(W_uh, W_hh, W_r) of the linear network with the state |t⟩ ⊗ x: (K, n·dim), (K, K), (n·dim, K), float64. It reads
+    """(W_uh, W_hh, W_r) of the linear network with the state e_t ⊗ x: (K, n·dim), (K, K), (n·dim, K), float64. It reads
     row 0 in one step, into phase 0."""
     P, width = method.lead, method.bells * integer("dim", dim, 1)
     eye = torch.eye(width, dtype=torch.float64)
