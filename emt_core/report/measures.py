@@ -161,7 +161,14 @@ def lasting(network: Writes, q: Asked, seed: int = 0) -> Numbers:
     kicked = stability.distance(run, h, stability.kick(h, KICK, draw), steps)[0]
     apart = stability.distance(run, h, other, steps)[0]
     kept, told = (x / x[:1].clamp_min(torch.finfo(x.dtype).tiny) for x in (kicked, apart))
-    return {"reads": own.reads, "steps": steps, "kick": KICK, "kept": _medians(kept), "told_apart": _medians(told)}
+    return {
+        "how": own.how,
+        "reads": own.reads,
+        "steps": steps,
+        "kick": KICK,
+        "kept": _medians(kept),
+        "told_apart": _medians(told),
+    }
 
 
 def fixed_points(network: Writes, q: Asked, seed: int = 0) -> Numbers:

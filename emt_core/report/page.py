@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any
 
@@ -23,7 +24,7 @@ body { margin: 0; background: var(--page); color: var(--text); line-height: 1.6;
 main, footer { max-width: 46rem; margin: 0 auto; padding: 1.5rem 1rem } h1 { font-size: 1.9rem; line-height: 1.25 }
 h2 { font-size: 1.35rem; margin: 2.4rem 0 .4rem; border-top: 1px solid var(--line); padding-top: 1.4rem }
 a { color: var(--link); text-underline-offset: .15em } figure { margin: 1rem 0 } .wide { overflow-x: auto }
-svg { display: block; width: 100%; max-width: 46rem; min-width: 30rem; height: auto; background: #fff } figcaption {
+svg { display: block; width: 100%; height: auto; background: #fff } figcaption {
 font-size: .92rem } .verdicts { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)) }
 .verdict { background: var(--soft); border-left: .3rem solid var(--strong); padding: .7rem 1rem }
 .verdict b { display: block; font-size: 1.25rem; color: var(--strong) }
@@ -194,7 +195,10 @@ def _table(rows: str) -> str:
 
 
 def _labelled(svg: str, caption: str) -> str:
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(caption, quote=True)}" ', 1)
+    """The picture named by its caption, no larger than it was drawn, and on a phone not too small to be read."""
+    width = re.search(r'width="([\d.]+)pt"', svg).group(1)  # type: ignore[union-attr]
+    sized = f"max-width: {width}pt; min-width: min(30rem, {width}pt)"
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(caption, quote=True)}" style="{sized}" ', 1)
 
 
 def _said(share: list[float | int]) -> str:
@@ -203,5 +207,5 @@ def _said(share: list[float | int]) -> str:
 
 
 def _range(values: list[float], digits: int = 2) -> str:
-    mean = sum(values) / len(values)
-    return f"{mean:.{digits}f} ({min(values):.{digits}f} … {max(values):.{digits}f})"
+    mean, low, high = (round(x, digits) + 0.0 for x in (sum(values) / len(values), min(values), max(values)))  # no -0
+    return f"{mean:.{digits}f} ({low:.{digits}f} … {high:.{digits}f})"

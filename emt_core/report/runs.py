@@ -15,10 +15,11 @@ from emt_core.networks.contract import Writes
 
 @dataclass(frozen=True)
 class Alone:
-    """``step`` takes states (1, B, n) to the next ones; ``reads`` says what is read meanwhile, and ``cell`` and ``x``
-    (I,) are what the step is made of, if it is made of a cell."""
+    """``step`` takes states (1, B, n) to the next ones; ``how`` and ``reads`` say how it runs and what is read
+    meanwhile, and ``cell`` and ``x`` (I,) are what the step is made of, if it is made of a cell."""
 
     step: Callable[[Tensor], Tensor]
+    how: str
     reads: str
     cell: Cell | None = None
     x: Tensor | None = None
@@ -26,14 +27,15 @@ class Alone:
 
 def alone(network: Writes) -> Alone | str:
     """The step, or why there is none."""
-    if isinstance(network, TokenNetwork | Adapted):
-        cell = network.cell
-        if network.autoregressive:
-            return Alone(
-                cell.step, "no input: while it writes it is fed what it wrote, left alone it reads zeros", cell
-            )
-        x = network.embedding[0, network.vocabulary + 1]
-        return Alone(lambda h: cell.step(h, x.expand(1, h.shape[1], -1)), "what it reads while it writes", cell, x)
     if isinstance(network, Functions):
-        return Alone(network.step, "what run_on reads") if network.runs_on else "no function run_on was given"
-    return "this kind of network has no step from state to state"
+        own = "running on", "what run_on reads"
+        return Alone(network.step, *own) if network.runs_on else "no function run_on was given"
+    if not isinstance(network, TokenNetwork | Adapted):
+        return "this kind of network has no step from state to state"
+    cell = network.cell
+    if network.autoregressive:
+        reads = "no input (while it writes it is fed what it wrote; left alone it reads zeros)"
+        return Alone(cell.step, "left without input", reads, cell)
+    x = network.embedding[0, network.vocabulary + 1]
+    reads = "what it reads while it writes"
+    return Alone(lambda h: cell.step(h, x.expand(1, h.shape[1], -1)), "running as it writes", reads, cell, x)

@@ -81,12 +81,13 @@ def memory(numbers: Numbers) -> Verdict:
     """Digital, analog, unstable, fading, or cannot tell."""
     if "missing" in numbers:
         return Verdict("cannot tell", numbers["missing"])
-    kept, told, steps = numbers["kept"][-1], numbers["told_apart"][-1], numbers["steps"][-1]
+    kept, told = numbers["kept"][-1], numbers["told_apart"][-1]
+    ran = f"{numbers['how']} for {numbers['steps'][-1]} steps"
     if kept is None or told is None:
-        return Verdict("cannot tell", f"states grew beyond all bounds within {steps} steps")
+        return Verdict("cannot tell", f"{ran}, states grew beyond all bounds")
     if told < TOLD_APART:
-        return Verdict("fading", f"after {steps} steps {told:.2g} of the distance between two sequences is left")
-    why = f"after {steps} steps {kept:.2g} of a kick is left, and {told:.2g} of the distance between two sequences"
+        return Verdict("fading", f"{ran}, it keeps {told:.2g} of the distance between two sequences")
+    why = f"{ran}, it keeps {kept:.2g} of a kick and {told:.2g} of the distance between two sequences"
     left = kept / told
     if left > GROWS:
         return Verdict("unstable", why)

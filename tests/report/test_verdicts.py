@@ -60,8 +60,9 @@ def test_what_was_not_measured_cannot_be_told():
     ],
 )
 def test_memories(kept, told, word):
-    numbers = {"kept": [1.0, kept], "told_apart": [1.0, told], "steps": [0, 90]}
-    assert verdicts.memory(numbers).word == word
+    numbers = {"kept": [1.0, kept], "told_apart": [1.0, told], "steps": [0, 90], "how": "running on"}
+    verdict = verdicts.memory(numbers)
+    assert verdict.word == word and verdict.why.startswith("running on for 90 steps, ")
 
 
 def test_the_rules_name_their_lines():
