@@ -7,6 +7,7 @@ Names are those of the equations in the cell's docstring, in the order in which 
 - ``GRU``: gates r and z, candidate n, state h.
 - ``LSTM``: gates i, f, g, o, memory c, output h. c and h are the two halves of the state; an edit of c reaches h.
 - ``MinGRU``: gate z, candidate c, state h.
+- ``Stacked``: those of each layer, with its number behind a dot, as ``z.0``.
 - Any other: h, the whole state, unless its :meth:`~emt_core.networks.cell.Cell.watched` says more.
 
 Each is (M, B, N) at a step, h of the last group (M, B, n). Scores at every step are read off h:

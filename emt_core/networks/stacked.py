@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emt_core.networks.cell import Cell, Generators
+from emt_core.networks.cell import Cell, Generators, Look, unwatched
 from emt_core.support.checks import Self
 
 
@@ -17,7 +17,7 @@ from emt_core.support.checks import Self
 class Stacked(Cell):
     """Each of the ``layers``, the lowest first, reads what the one below it shows. The state is that of all layers side
     by side, the *uppermost* first, n = Σ n_k, and what the uppermost shows is visible. The weights of layer k have its
-    number behind their names, as in ``W_hh.0``."""
+    number behind their names, as in ``W_hh.0``, and so has what :meth:`watched` shows, as ``z.0``."""
 
     layers: tuple[Cell, ...]
 
@@ -61,8 +61,19 @@ class Stacked(Cell):
         return sum(layer.state_size for layer in self.layers)
 
     def step(self, h: Float[Tensor, "M B n"], x: Float[Tensor, "M B I"] | None = None) -> Float[Tensor, "M B n"]:
-        sizes, made = [layer.state_size for layer in reversed(self.layers)], []
-        for layer, state in zip(self.layers, reversed(h.split(sizes, dim=-1)), strict=True):
-            made.append(layer.step(state, x))
+        return self.watched(h, x, unwatched)
+
+    def watched(
+        self, h: Float[Tensor, "M B n"], x: Float[Tensor, "M B I"] | None, look: Look
+    ) -> Float[Tensor, "M B n"]:
+        states = reversed(h.split([layer.state_size for layer in reversed(self.layers)], dim=-1))
+        made: list[Tensor] = []
+        for k, (layer, state) in enumerate(zip(self.layers, states, strict=True)):
+            made.append(layer.watched(state, x, _numbered(look, k)))
             x = layer.visible(made[-1])
         return torch.cat(made[::-1], dim=-1)
+
+
+def _numbered(look: Look, k: int) -> Look:
+    """What sees the values of layer ``k`` by their names."""
+    return lambda name, value: look(f"{name}.{k}", value)

@@ -5,9 +5,10 @@ import torch
 from oracles import SHAPE_ERRORS, generators
 from torch import nn
 
-from emt_core.networks import Functions, TokenNetwork, from_torch
+from emt_core.networks import Functions, TokenNetwork, from_torch, run_with_cache, run_with_hooks
 from emt_core.networks.adapted import Adapted
 from emt_core.networks.contract import Encodes, Writes
+from emt_core.networks.hooks import names
 from emt_core.networks.stacked import Stacked
 from emt_core.tasks import Sequences
 
@@ -137,6 +138,22 @@ def test_a_label_at_the_end():
     assert torch.equal(network.write(network.encode(Sequences.of_one_length(read[None])), 1)[0, 0], want)
     with pytest.raises(ValueError, match=r"^read_out must write tokens that can be read, 0 … 6, .* but has 12: pass"):
         from_torch(module, embedding=embedding, read_out=read_out)
+
+
+def test_every_layer_can_be_watched_and_edited():
+    module, embedding = drawn(nn.GRU(I, N, 2, **DOUBLE)), drawn(nn.Embedding(V, I, **DOUBLE))
+    network = from_torch(module, embedding=embedding, read_out=nn.Linear(N, V, **DOUBLE))
+    read = Sequences.of_one_length(tokens()[None])
+    assert names(network.cell) == ("r.0", "z.0", "n.0", "h.0", "r.1", "z.1", "n.1", "h.1")
+    _, cache = run_with_cache(network, read)
+    with torch.no_grad():
+        lower = nn.GRU(I, N, **DOUBLE)
+        lower.load_state_dict({name: w for name, w in module.state_dict().items() if name.endswith("l0")})
+        torch.testing.assert_close(cache["h.0"][0], lower(embedding(tokens()))[0], rtol=0, atol=1e-13)
+        torch.testing.assert_close(cache["h.1"][0], module(embedding(tokens()))[0], rtol=0, atol=1e-13)
+    _, frozen = run_with_hooks(network, read, {"z.1": lambda z, step: torch.ones_like(z) if step else None})
+    assert torch.equal(frozen["h.0"], cache["h.0"]) and not torch.equal(frozen["h.1"], cache["h.1"])
+    assert torch.equal(frozen["h.1"][:, 2], frozen["h.1"][:, 0])
 
 
 def test_shorter_sequences_keep_their_last_state():
