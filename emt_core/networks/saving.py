@@ -26,12 +26,22 @@ def save(
     path: str | Path,
     metadata: dict[str, str] | None = None,
 ) -> None:
-    """Write a model, with its cell's name and settings beside ``metadata``; whole or not at all."""
+    """Write a model, with its cell's name and settings beside ``metadata``; whole or not at all.
+
+    Raises:
+        ValueError: its cell is none of :data:`~emt_core.networks.CELLS`, or it reads out by a function of its own.
+    """
     if isinstance(model, Attention):
         name = ATTENTION
     else:
         cell = model if isinstance(model, Cell) else model.cell
-        name = next(name for name, kind in CELLS.items() if type(cell) is kind)
+        names = [name for name, kind in CELLS.items() if type(cell) is kind]
+        if not names or not isinstance(model, Cell | VectorNetwork | TokenNetwork | Reader):
+            kinds = f"{type(model).__name__} of a {type(cell).__name__}"
+            raise ValueError(
+                f"model must be made of one of {sorted(CELLS)}, got a {kinds}: save the modules that it is of"
+            )
+        name = names[0]
     settings = {key: value if isinstance(value, str) else json.dumps(value) for key, value in model.settings.items()}
     write_safetensors(model.weights, Path(path), (metadata or {}) | settings | {"cell": name})
 

@@ -91,10 +91,12 @@ def write(
         try:
             for key in bar:
                 bar.set_postfix_str(key)
-                if key == "learned" and not learned_edits:
-                    found[key] = missing("learned_edits=True was not asked for")
-                else:
+                if key != "learned":
                     found[key] = SECTIONS[key](network, q, seed)
+                elif learned_edits:
+                    found[key] = learned.edits(network, q, seed, progress)
+                else:
+                    found[key] = missing("learned_edits=True was not asked for")
         except KeyboardInterrupt:
             found |= {key: missing("interrupted") for key in SECTIONS if key not in found}
     words = {"code": verdicts.code(found["code"]), "memory": verdicts.memory(found["lasting"])}

@@ -5,7 +5,7 @@ import torch
 from oracles import SHAPE_ERRORS, generators
 from torch import nn
 
-from emt_core.networks import Functions, TokenNetwork, from_torch, run_with_cache, run_with_hooks
+from emt_core.networks import Functions, TokenNetwork, from_torch, run_with_cache, run_with_hooks, save
 from emt_core.networks.adapted import Adapted
 from emt_core.networks.contract import Encodes, Writes
 from emt_core.networks.hooks import names
@@ -258,6 +258,19 @@ def test_what_is_no_function_is_refused():
     for name in ("read_out", "embedding"):
         with pytest.raises(SHAPE_ERRORS, match=name):
             from_torch(nn.GRU(I, N), **{"embedding": nn.Embedding(V, I), "read_out": nn.Linear(N, V)} | {name: 3})
+
+
+def test_what_has_no_file_format_says_so(tmp_path):
+    embedding, read_out = nn.Embedding(V, I), nn.Linear(N, V)
+    for module, start in ((nn.GRU(I, N, 2), 0), (nn.GRU(I, N), None)):
+        network = from_torch(module, embedding=embedding, read_out=read_out, start=start)
+        with pytest.raises(SHAPE_ERRORS, match="model"):
+            save(network, tmp_path / "x.safetensors")
+        with pytest.raises(
+            ValueError, match=r"^model must be made of one of .*, got a .*: save the modules that it is of$"
+        ):
+            save.__wrapped__(network, tmp_path / "x.safetensors")  # behind the tests' check of types
+    assert not list(tmp_path.iterdir())
 
 
 def test_layers_that_do_not_fit_are_refused():
