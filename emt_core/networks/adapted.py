@@ -80,7 +80,8 @@ class Functions:
         write: states (B, n) and a number K to the K tokens, or classes, that are written from them (B, K).
         vocabulary: V, the number of tokens that can be read.
         run_on: states to the states after one more step without a new input (B, n), if there is such a step. Only what
-            asks how the network runs on needs it: fixed points, kicks that die out or stay.
+            asks how the network runs on needs it: fixed points, kicks that die out or stay. Fixed points are sought in
+            float64, with gradients: for them it must take float64 states and be made of torch's operations.
     """
 
     def __init__(

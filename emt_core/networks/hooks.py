@@ -83,6 +83,8 @@ def run_with_hooks(
     Raises:
         ValueError: unknown names, hooks that return something of another shape, inputs that do not fit the network.
     """
+    if not isinstance(network, TokenNetwork | VectorNetwork | Adapted):
+        raise ValueError(f"network must have a cell to watch, got {type(network).__name__}: hook your own functions")
     watch, writing = _Watch(network.cell, hooks), integer("writing", writing, 0)
     if isinstance(network, TokenNetwork | Adapted) and isinstance(inputs, Sequences):
         written = _tokens(network, inputs, watch, writing)
@@ -91,7 +93,8 @@ def run_with_hooks(
     else:
         got = f"{type(network).__name__} and {type(inputs).__name__}"
         raise ValueError(
-            f"network and inputs must be a TokenNetwork and Sequences, or a VectorNetwork and a tensor, got {got}"
+            "network and inputs must be a network of tokens and Sequences (as Sequences.of_one_length makes of tokens "
+            f"(M, L, B)), or a VectorNetwork and a tensor, got {got}"
         )
     return written, {name: torch.stack(values, dim=1) for name, values in watch.seen.items()}
 

@@ -28,10 +28,10 @@ def from_torch(
     start: Fed | None = None,
     feeds: str | Fed = "written",
 ) -> Any:
-    """What a recurrent module of torch computes, as this library sees it (M = 1): a :class:`Cell` of the module
-    alone, or with a ``read_out`` a network that reads tokens and writes. Weights are shared, not copied, where the cell
-    has the same ones. A network is a :class:`TokenNetwork` where it can be, so that everything in the library takes it,
-    else an :class:`~emt_core.networks.adapted.Adapted`.
+    """What a recurrent module of torch computes, as this library sees it (M = 1): a :class:`Cell` of the module alone,
+    or with a ``read_out`` a network that reads tokens and writes. Call it after training: where the cell has the same
+    weights they are shared with the module, others are copied. A network is a :class:`TokenNetwork` where it can be, so
+    that everything in the library takes it, else an :class:`~emt_core.networks.adapted.Adapted`.
 
     Args:
         module: ``nn.RNN``, ``nn.GRU``, ``nn.LSTM``, one layer or several, or ``nn.RNNCell``, ``nn.GRUCell``,
@@ -56,6 +56,7 @@ def from_torch(
         if given:
             raise ValueError(f"read_out must be given with {' and '.join(given)}, got None")
         return cell
+    _only_computes(read_out=read_out, embedding=embedding)
     if not callable(read_out):
         raise ValueError(f"read_out must be a module or a function, got {type(read_out).__name__}")
     with torch.no_grad():
@@ -63,7 +64,7 @@ def from_torch(
         one = cell.zero_state(1)
         scores = _scores(read_out, cell.visible(one)[0])
         classes, size = scores.shape[1], len(table)
-        look_up = _look_up(embedding, table)
+        look_up = _look_up(embedding, cell)
         zeros = one.new_zeros(cell.inputs)
         first = zeros if start is None else _vector("start", start, look_up, zeros)
         autoregressive = isinstance(feeds, str) and feeds == "written"
@@ -126,15 +127,24 @@ def _refuse(module: Any) -> None:
         raise ValueError(f"module must not drop out, got dropout = {module.dropout} in training: call module.eval()")
 
 
+def _only_computes(**parts: Any) -> None:
+    """Whether modules give the same each time."""
+    noisy = nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm
+    for name, part in parts.items():
+        inner = part.modules() if isinstance(part, nn.Module) else ()
+        if any(module.training and isinstance(module, noisy) for module in inner):
+            raise ValueError(f"{name} must not drop out or normalise by the batch, but is in training: call .eval()")
+
+
 def _table(embedding: Table | None, vocabulary: int | None, cell: Cell) -> Tensor:
     """What is read for each token (V, I)."""
     size = None if vocabulary is None else integer("vocabulary", vocabulary, 2)
     if embedding is None:
-        if size not in (None, cell.inputs):
+        if size is not None and size > cell.inputs:
             raise ValueError(
-                f"embedding must be given where vocabulary, {size}, is not the module's input size, {cell.inputs}"
+                f"embedding must be given where vocabulary, {size}, exceeds the module's input size, {cell.inputs}"
             )
-        return torch.eye(cell.inputs, device=cell.device)
+        return torch.eye(cell.inputs, device=cell.device)[:size]
     if isinstance(embedding, Tensor):
         size = len(embedding) if size is None else size
     elif isinstance(embedding, nn.Embedding):
@@ -143,17 +153,26 @@ def _table(embedding: Table | None, vocabulary: int | None, cell: Cell) -> Tenso
         raise ValueError(f"embedding must be a module, a function or a tensor, got {type(embedding).__name__}")
     elif size is None:
         raise ValueError("vocabulary must be given where embedding is a function, got None")
-    table = _look_up(embedding, None)(torch.arange(size, device=cell.device))
+    look_up, every = _look_up(embedding, cell), torch.arange(size, device=cell.device)
+    try:
+        table, turned, alone = look_up(every), look_up(every.flip(0)).flip(0), look_up(every[:, None])
+    except (IndexError, RuntimeError) as error:
+        raise ValueError(f"embedding must map tokens of any shape (…) to (…, I), but raised: {error}") from error
+    if not (torch.equal(table, turned) and torch.equal(table, alone[:, 0])):
+        raise ValueError(
+            "embedding must give a token the same vector wherever it stands, but did not: one that knows places is "
+            "passed within functions, emt_core.networks.Functions"
+        )
     if table.ndim != 2 or table.shape != (size, cell.inputs):
         raise ValueError(f"embedding must have shape ({size}, {cell.inputs}), got {tuple(table.shape)}")
     return table
 
 
-def _look_up(embedding: Table | None, table: Tensor | None) -> Callable[[Tensor], Tensor]:
+def _look_up(embedding: Table | None, cell: Cell) -> Callable[[Tensor], Tensor]:
     """What is read for tokens; those that start the writing may lie beyond the vocabulary."""
     if embedding is None:
-        assert table is not None
-        return lambda tokens: table[tokens]
+        one_hot = torch.eye(cell.inputs, device=cell.device)
+        return lambda tokens: one_hot[tokens]
     return (lambda tokens: embedding[tokens]) if isinstance(embedding, Tensor) else embedding  # type: ignore
 
 

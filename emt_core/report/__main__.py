@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("weights", help="a model saved by this library, or a state dict (.safetensors, .pt)")
     add("--out", required=True, help="folder for report.html and report.json")
-    add("--kind", choices=sorted(weights.KINDS), help="of a state dict: what recurrent module it is of")
+    add("--kind", choices=sorted(weights.KINDS), help="of a state dict: what recurrent module it is of (rnn: of tanh)")
     add("--embedding", help="of a state dict: name of the embedding's tensor (V, I); without it tokens are one-hot")
     add("--read-out", help="of a state dict: the read-out's name, before .weight and .bias")
     add("--start", type=int, help="token that is read before writing begins; without it the first is read off at once")

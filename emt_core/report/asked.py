@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,14 +42,14 @@ class Asked:
         return float(self.targets[self.mask].bincount().max() / self.mask.sum())
 
 
-def asked(network: Writes, sequences: Any, targets: str | Sequence | Tensor | Rule = "repeat") -> Asked:
+def asked(network: Writes, sequences: Any, targets: Any = "repeat") -> Asked:
     """Check what a user gave.
 
     Args:
         sequences: :class:`~emt_core.tasks.Sequences` of one model, a tensor of integers (B, L), or a list of lists of
             integers, of any lengths. At least FEWEST of them.
         targets: "repeat", "reverse", a function from a sequence to what is to be written after it, both lists, or what
-            is to be written after each sequence, as ``sequences`` is given.
+            is to be written after each sequence, as ``sequences`` is given; labels may be (B,).
 
     Raises:
         ValueError: what is wrong, where, and what to pass instead.
@@ -85,7 +85,8 @@ def _by_rule(targets: str | Rule, lists: list[list[int]]) -> tuple[str, list[lis
         if targets not in rules:
             raise ValueError(f"targets must be one of {sorted(rules)}, a function or lists, got {targets!r}")
         return targets, [rules[targets](each) for each in lists]
-    return "given", _lists("targets", [targets(each) for each in lists], least=NOTHING)
+    made = [targets(each) for each in lists]
+    return "given", _lists("targets", [[x] if hasattr(x, "__index__") else x for x in made], least=NOTHING)
 
 
 def _lists(name: str, given: Any, least: int = 0) -> list[list[int]]:
@@ -95,6 +96,8 @@ def _lists(name: str, given: Any, least: int = 0) -> list[list[int]]:
             raise ValueError(f"{name} must be for one model, got {len(given.tokens)}")
         columns = zip(given.tokens[0].mT.tolist(), given.lengths[0].tolist(), strict=True)
         return [tokens[:length] for tokens, length in columns]
+    if name == "targets" and getattr(given, "ndim", 2) == 1:  # a label for each sequence
+        given = given[:, None]
     rows = given.tolist() if hasattr(given, "tolist") else given
     kinds = "a tensor of integers (B, L), or a list of lists of integers"
     if hasattr(given, "ndim") and given.ndim != 2:

@@ -6,22 +6,22 @@ import json
 import math
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from emt_core.networks.adapted import Adapted
 from emt_core.networks.cell import Ensemble
 from emt_core.networks.contract import Writes
 from emt_core.report import learned, measures, verdicts
-from emt_core.report.asked import Asked, Rule, asked
+from emt_core.report.asked import Asked, asked
 from emt_core.report.measures import Numbers, missing
+from emt_core.report.runs import alone
 from emt_core.report.verdicts import Verdict
 from emt_core.support.checks import integer
 from emt_core.support.files import write_text
@@ -60,7 +60,7 @@ def write(
     sequences: Any,
     out: str | Path,
     *,
-    targets: str | Sequence | Tensor | Rule = "repeat",
+    targets: Any = "repeat",
     name: str = "A network",
     learned_edits: bool = False,
     seed: int = 0,
@@ -85,7 +85,8 @@ def write(
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, {out} is a file")
     integer("seed", seed, 0)
-    q = asked(network, sequences, targets)
+    name, q = str(name), asked(network, sequences, targets)
+    _try(network, q)
     found: dict[str, Numbers] = {}
     with one_thread_per_product(), tqdm(SECTIONS, disable=quiet(progress), desc=name) as bar:
         try:
@@ -129,14 +130,27 @@ def _checked(network: Any) -> Writes:
     return network  # type: ignore[return-value]
 
 
+def _try(network: Writes, q: Asked) -> None:
+    """What fails, fails at once: on a few sequences, before minutes of measuring."""
+    few = q.sequences[:4]
+    h = network.encode(few)
+    if not bool(h.isfinite().all()):
+        raise ValueError("network must leave finite states, got others: did its training diverge?")
+    network.write(h, len(q.targets))
+    own = alone(network)
+    if not isinstance(own, str):
+        own.step(h)
+
+
 def _about(network: Writes, q: Asked, seed: int) -> dict[str, Any]:
     cell = getattr(network, "cell", None)
     lengths = q.sequences.lengths[0]
+    ends = int(lengths.min()), int(lengths.max())
     kind = type(network).__name__ + (f" of a {type(cell).__name__}" if cell is not None else "")
     return {
         "network": kind,
         "vocabulary": network.vocabulary,
-        "sequences": f"{len(lengths):,} of length {int(lengths.min())} … {int(lengths.max())}",
+        "sequences": f"{len(lengths):,} of length {' … '.join(map(str, dict.fromkeys(ends)))}",
         "targets": q.rule,
         "seed": seed,
         "versions": f"emt_core {_version()}, torch {torch.__version__}, Python {sys.version.split()[0]}",

@@ -6,11 +6,12 @@ random direction, relative to the state's own size.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from emt_core.analysis import layers, orbits, stability
@@ -20,7 +21,7 @@ from emt_core.networks.adapted import Adapted
 from emt_core.networks.contract import Writes
 from emt_core.networks.rounded import Rounded
 from emt_core.report.asked import Asked
-from emt_core.report.runs import alone
+from emt_core.report.runs import alone, drawn_anew
 from emt_core.support import formats
 from emt_core.support.random_streams import stream
 
@@ -55,27 +56,29 @@ def accuracy(network: Writes, q: Asked, seed: int = 0) -> Numbers:
     }
 
 
-def code(network: Writes, q: Asked, seed: int = 0) -> Numbers:
-    """What positions leave in the last state (:mod:`emt_core.analysis.layers`), DRAWS times: measured on all sequences
-    but a share of them, which is then read with it."""
+def code(network: Writes, q: Asked, seed: int = 0, null: bool = True) -> Numbers:
+    """What positions leave in the last state (:mod:`emt_core.analysis.layers`), once for each of DRAWS shares of the
+    sequences: layers are measured on at most 64 of the others, and the share is then read with them. The draws have
+    sequences in common, so that their range is less than that of independent ones. ``drawn_anew``: the
+    null, the same of the network with other recurrent weights, where they can be drawn."""
     length, base = most_frequent_length(q)
-    tokens, enough = frequent_tokens(base)
-    if length < 2:
-        return missing("the sequences of the most frequent length have a single token")
-    if base.shape[1] < 4 * DRAWS or len(enough) < 2:
-        return missing(f"only {base.shape[1]} sequences have the most frequent length, {length}")
+    tokens = frequent_tokens(base)
+    if why := _too_little(base, 4 * DRAWS):
+        return missing(why)
     draw = stream(seed, "report code")
     shares = base[:, torch.randperm(base.shape[1], generator=draw)].chunk(DRAWS, dim=1)
     parts = [(share, torch.cat(shares[:k] + shares[k + 1 :], dim=1)) for k, share in enumerate(shares)]
     found = [_code(network, judged, rest, tokens, draw) for judged, rest in parts]
     values = {key: [each[key] for each in found] for key in found[0]}
+    if not all(math.isfinite(x) for x in values["additive"] + values["overlap_all"]):
+        return missing("positions leave nothing behind in the states")
     return {
         "length": length,
         "tokens": len(tokens),
         "sequences": base.shape[1],
         "units": found[0]["units"],
         **{key: value for key, value in values.items() if key != "units"},
-    }
+    } | ({"drawn_anew": code(other, q, seed, null=False)} if null and (other := drawn_anew(network, seed)) else {})
 
 
 def _code(network: Writes, judged: Tensor, rest: Tensor, tokens: Tensor, draw: torch.Generator) -> Numbers:
@@ -106,11 +109,20 @@ def _code(network: Writes, judged: Tensor, rest: Tensor, tokens: Tensor, draw: t
         return numbers | {"forwards": None, "backwards": None}
     _, left = _peeled_off(found, layers.states(network, rest), rest, tokens)
     # the mean state of what is left is nearer than that of the states, whose sample of tokens is uneven
-    mean = left.mean(1)
-    noise = (left - mean[:, None]).mT @ (left - mean[:, None]) / left.shape[1]
+    mean, noise = left.mean(1), _shrunk(left[0] - left[0].mean(0))[None]
     at, _ = _peeled_off(found, h := layers.states(network, judged), judged, tokens)
     both = layers.peeled_both_ways(found.double(), mean, h.double(), noise, at)[0]
     return numbers | {"forwards": both[0].tolist(), "backwards": both[1].tolist()}
+
+
+def _shrunk(left: Float[Tensor, "B n"]) -> Float[Tensor, "n n"]:
+    """The covariance of centred rows, drawn towards a multiple of the identity as far as so few rows ask for: the
+    oracle approximating shrinkage of Chen, Wiesel, Eldar and Hero (IEEE Trans. Signal Process. 58:5016, 2010)."""
+    (rows, size), S = left.shape, left.mT @ left / len(left)
+    squares, trace = S.square().sum(), S.trace()
+    spread = (rows + 1 - 2 / size) * (squares - trace**2 / size)
+    share = 1.0 if spread <= 0 else min(1.0, float(((1 - 2 / size) * squares + trace**2) / spread))
+    return (1 - share) * S + share * trace / size * torch.eye(size, dtype=S.dtype)
 
 
 def _peeled_off(found: Tensor, h: Tensor, base: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,21 +158,23 @@ def rounding(network: Writes, q: Asked, seed: int = 0) -> Numbers:
 
 
 def lasting(network: Writes, q: Asked, seed: int = 0) -> Numbers:
-    """What becomes of a kick, and of what tells two sequences apart, while the network runs on."""
+    """What becomes of a kick, and of the distance between two sequences after which something else is written, while
+    the network runs on."""
     own = alone(network)
     if isinstance(own, str):
         return missing(own)
-    draw, (h, _) = stream(seed, "report lasting"), _handed_over(network, q)
+    draw, (h, length) = stream(seed, "report lasting"), _handed_over(network, q)
     longest = q.sequences.tokens.shape[1]
     steps = sorted({round(10 * longest * k / 20) for k in range(21)})
     h = h[:, torch.randperm(h.shape[1], generator=draw)[:128]]
-    other = h.roll(1, 1)
-    if bool((other == h).all()):
-        return missing("all sequences leave the network in one state")
-    run = _Stepping(own.step)
-    kicked = stability.distance(run, h, stability.kick(h, KICK, draw), steps)[0]
-    apart = stability.distance(run, h, other, steps)[0]
-    kept, told = (x / x[:1].clamp_min(torch.finfo(x.dtype).tiny) for x in (kicked, apart))
+    partner, told_apart = _partners(network.write(h, length)[0])
+    if not bool(told_apart.any()):
+        return missing("the network writes the same after every sequence")
+    h, other = h[:, told_apart], h[:, partner[told_apart]]
+    starts = torch.cat([h, stability.kick(h, KICK, draw), other], dim=1)
+    own_run, kicked, another = stability.run_on(_Stepping(own.step), starts, steps)[0].chunk(3, dim=1)
+    apart = [(x - own_run).norm(dim=2) for x in (kicked, another)]
+    kept, told = (x / x[:1].clamp_min(torch.finfo(x.dtype).tiny) for x in apart)
     return {
         "how": own.how,
         "reads": own.reads,
@@ -183,7 +197,9 @@ def fixed_points(network: Writes, q: Asked, seed: int = 0) -> Numbers:
     try:
         found = orbits.find(step, starts.flatten(0, 1).double(), tolerance=1e-8)
     except (RuntimeError, ValueError) as error:
-        return missing(f"run_on must take float64 states and be made of torch's operations: {error}".splitlines()[0])
+        return missing(
+            f"run_on must take float64 states and be made of torch's operations ({str(error).splitlines()[0]})"
+        )
     largest = [[float(v.real), float(v.imag)] for values in found.multipliers for v in values[:40]]
     stable = (found.multipliers.abs().amax(1) < 1) if len(found.state) else torch.zeros(0, dtype=torch.bool)
     kinds = [status.value for status in found.status]
@@ -202,15 +218,15 @@ def edits(network: Writes, q: Asked, seed: int = 0) -> Numbers:
     sequence with the other token? Asked where that is something else than it writes now. Controls: the same layers at
     another position, and a change as large in a random direction."""
     length, base = most_frequent_length(q)
-    tokens, _ = frequent_tokens(base)
+    tokens = frequent_tokens(base)
     draw = stream(seed, "report edits")
     base = base[:, torch.randperm(base.shape[1], generator=draw)]
-    measured, judged = base.chunk(2, dim=1) if base.shape[1] > 1 else (base, base[:, :0])
-    if judged.shape[1] < 8 or len(tokens) < 2 or length < 2:
-        return missing(f"only {base.shape[1]} sequences have the most frequent length, {length}")
+    if why := _too_little(base, 16):
+        return missing(why)
+    measured, judged = base.chunk(2, dim=1)
     batch = max(4, min(128, measured.shape[1], WORK // (len(tokens) * length**2)))
     found, _ = layers.layers(network, length, draw, among=measured[:, :batch], put=tokens)
-    judged = judged[:, :500].repeat(1, max(1, 400 // judged.shape[1]))
+    judged = judged[:, :500]  # each once, so that the cases are independent
     count = judged.shape[1]
     at, row = torch.randint(length, (count,), generator=draw), torch.arange(count)
     old = judged[at, row]
@@ -252,10 +268,20 @@ def most_frequent_length(q: Asked) -> tuple[int, Int[Tensor, "L B"]]:
     return length, q.sequences.tokens[0, :length, lengths == length]
 
 
-def frequent_tokens(base: Int[Tensor, "L B"]) -> tuple[Int[Tensor, "V"], Int[Tensor, "W"]]:
-    """The TOKENS most frequent tokens in ascending order, and all that occur."""
+def frequent_tokens(base: Int[Tensor, "L B"]) -> Int[Tensor, "V"]:
+    """The TOKENS most frequent tokens in ascending order."""
     every, counts = base.unique(return_counts=True)
-    return every[counts.argsort(descending=True, stable=True)[:TOKENS]].sort().values, every
+    return every[counts.argsort(descending=True, stable=True)[:TOKENS]].sort().values
+
+
+def _too_little(base: Int[Tensor, "L B"], fewest: int) -> str:
+    """Why nothing can be said of the sequences of the most frequent length; empty if something can."""
+    length, count = base.shape
+    if length < 2:
+        return "the sequences of the most frequent length have a single token"
+    if len(base.unique()) < 2:
+        return "the sequences hold one token, always the same"
+    return f"only {count} sequences have the most frequent length, {length}" if count < fewest else ""
 
 
 class _Stepping:
@@ -276,6 +302,17 @@ def _handed_over(network: Writes, q: Asked) -> tuple[Float[Tensor, "1 B n"], int
     if not bool(h.isfinite().all()):
         raise ValueError("network must leave finite states, got others: did its training diverge?")
     return h, len(q.targets)
+
+
+def _partners(written: Int[Tensor, "K B"]) -> tuple[Int[Tensor, "B"], Bool[Tensor, "B"]]:
+    """For each sequence another one after which something else is written, and whether one was found near by."""
+    order = torch.arange(written.shape[1])
+    partner, found = order.clone(), torch.zeros(len(order), dtype=torch.bool)
+    for shift in range(1, min(len(order), 32)):
+        other = order.roll(-shift)
+        good = ~found & (written != written[:, other]).any(0)
+        partner, found = torch.where(good, other, partner), found | good
+    return partner, found
 
 
 def _medians(x: Float[Tensor, "T B"]) -> list[float | None]:

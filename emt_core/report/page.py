@@ -69,27 +69,26 @@ def _head(name: str, found: dict[str, Numbers], words: dict[str, Verdict]) -> st
 def _accuracy(found: dict[str, Numbers]) -> str:
     n = found["accuracy"]
     return (
-        f"<p>Of {n['sequences']:,} sequences it does {_said(n['exact'])} without a mistake, and writes "
-        f"{n['tokens']:.3f} of the tokens right. Always writing the most frequent one would give {n['chance']:.3f}.</p>"
+        f"<p>Share of sequences without a mistake: {_said(n['exact'])}. Share of tokens that are right: "
+        f"{n['tokens']:.3f}; always writing the most frequent token would give {n['chance']:.3f}.</p>"
         + _figure(pictures.accuracy(n), "Bars are Wilson’s 95 % intervals over sequences.")
     )
 
 
 def _code(found: dict[str, Numbers]) -> str:
     n = found["code"]
-    units, dimension = n["units"], _range(n["dimension"], 1)
-    null = (
-        f"{_range(n['alignment_neighbours'])}, where tokens that mean nothing give {_range(n['alignment_by_chance'])}"
-    )
     text = (
         "<p>The <em>layer</em> of a token at a position is what it adds to the last state, on average over the other "
         "tokens. Subspaces give every position directions of its own; an onion puts all positions into the same "
-        f"directions, at different sizes. Measured on {n['sequences']:,} sequences of length {n['length']}, with "
-        f"{n['tokens']} tokens, in {len(n['dimension'])} draws; what follows are means and ranges over the draws.</p>"
+        f"directions, at different sizes. Measured with {n['tokens']} tokens and {n['sequences']:,} sequences of "
+        f"length {n['length']}, which {len(n['dimension'])} draws share among them; means and, in parentheses, ranges "
+        "over the draws.</p>"
         f"<p>The sum of the layers explains {_range(n['additive'])} of the variance of the states, which fill "
-        f"{dimension} of {units} dimensions. Neighbouring positions overlap by {_range(n['overlap_neighbours'])}, all "
-        f"pairs by {_range(n['overlap_all'])}. A token points in the same direction at neighbouring positions with a "
-        f"cosine of {null}.</p>"
+        f"{_range(n['dimension'], 1)} of {n['units']} dimensions. The overlap of two positions is 1 if they use the "
+        "same directions and 0 if orthogonal ones: of neighbours it is "
+        f"{_range(n['overlap_neighbours'])}, of all pairs {_range(n['overlap_all'])}. The cosine between a token’s "
+        f"layers at neighbouring positions is {_range(n['alignment_neighbours'])}; with the tokens of each position "
+        f"shuffled it is {_range(n['alignment_by_chance'])}.</p>"
     )
     return text + _figure(
         pictures.code(n),
@@ -108,8 +107,8 @@ def _disturbed(found: dict[str, Numbers]) -> str:
     )
     when = "after every step" if coarse["every_step"] else "once, when reading ends"
     return (
-        "<p>How exact must the state be? On the left it is kicked in a random direction of all "
-        f"{kicks['units']} numbers when reading ends. On the right it is rounded {when}.</p>"
+        f"<p>Left: the state is kicked once, when reading ends, in a random direction among its {kicks['units']} "
+        f"numbers. Right: it is rounded {when}.</p>"
         + _figure(pictures.disturbed(kicks, coarse), "Exact match, with Wilson’s 95 % intervals over sequences.")
         + _table(f"<tr><th>format</th><th>without a mistake</th></tr>{rows}")
     )
@@ -120,7 +119,7 @@ def _lasting(found: dict[str, Numbers]) -> str:
     return (
         f"<p>The network runs on, reading {escape(n['reads'])}. A memory that corrects errors lets a small kick "
         f"({100 * KICK:g} % of the state) die out and still keeps sequences apart.</p>"
-        + _figure(pictures.lasting(n), "Medians over sequences, relative to the first step.")
+        + _figure(pictures.lasting(n), "Medians over sequences, relative to what they were when reading ended.")
     )
 
 
@@ -128,9 +127,9 @@ def _fixed(found: dict[str, Numbers]) -> str:
     n = found["fixed_points"]
     kinds = ", ".join(f"{count} {kind}" for kind, count in n["found"].items()) or "none"
     text = (
-        f"<p>From {n['starts']} states a search for points that one step (reading {escape(n['reads'])}) leaves where "
-        f"they are found: {escape(kinds)}; {n['stable']} of the converged ones attract. From {n['failed']} starts it "
-        "found none.</p>"
+        f"<p>A fixed point is a state that one step (reading {escape(n['reads'])}) does not change; at a slow point it "
+        f"changes little. A search from {n['starts']} states, those at the end of reading and those 50 steps later, "
+        f"found: {escape(kinds)}. Of the converged ones {n['stable']} attract; {n['failed']} starts led nowhere.</p>"
     )
     if not n["multipliers"]:
         return text

@@ -85,7 +85,7 @@ def lasting(numbers: Numbers) -> Figure:
         ):
             values = [np.nan if v is None else max(v, 1e-8) for v in numbers[key]]
             ax.plot(numbers["steps"], values, line, color=color, label=label, markersize=4)
-        ax.set(xlabel="steps without anything new", ylabel="left of it", yscale="log")
+        ax.set(xlabel="steps without anything new", ylabel="share that is left", yscale="log")
         ax.legend()
     return figure
 

@@ -21,11 +21,13 @@ TOLD_APART = 0.25  #: of the distance of two sequences must be left, else the me
 DIES, STAYS, GROWS = 0.1, 0.5, 2.0  #: of a kick is left: at most; at least; more than
 
 CODE_RULE = (
-    f"An onion: neighbouring positions overlap by at least {NEAR}, and all positions by at least {COMMON} on average, "
-    f"or peeling the layers forwards, from the largest, reads at least {LEAD} more of the tokens than backwards. "
-    f"Subspaces: positions overlap by at most {APART} on average, and the order of peeling matters by at most "
-    f"{NO_LEAD}. Else between. Cannot tell: the sum of layers explains less than {ADDITIVE} of the states' variance, "
-    f"peeling reads less than {READ} of the tokens in either order, or the draws disagree."
+    f"An onion: neighbouring positions overlap by at least {NEAR} and, as well, either all positions overlap by at "
+    f"least {COMMON} on average, or peeling the layers forwards, from the largest, reads at least {LEAD} more of the "
+    f"tokens than backwards. Subspaces: positions overlap by at most {APART} on average, and the order of peeling "
+    f"matters by at most {NO_LEAD}. Else between. Cannot tell: the sum of layers explains less than {ADDITIVE} of the "
+    f"states' variance, peeling reads less than {READ} of the tokens in either order, or the draws disagree. Many "
+    "cells are onions before any training: beside the verdict stands that of the same network with its recurrent "
+    "weights drawn anew."
 )
 MEMORY_RULE = (
     f"Fading: after ten times the longest sequence less than {TOLD_APART} of the distance between two sequences' "
@@ -48,13 +50,22 @@ class Verdict:
 
 def code(numbers: Numbers) -> Verdict:
     """Onion, subspaces, between, or cannot tell."""
+    verdict = _alone(numbers)
+    if verdict.word == "cannot tell" or "drawn_anew" not in numbers:
+        return verdict
+    null = _alone(numbers["drawn_anew"])
+    return Verdict(verdict.word, f"{verdict.why}. With its recurrent weights drawn anew it is: {null}")
+
+
+def _alone(numbers: Numbers) -> Verdict:
+    """The verdict without a look at the null."""
     if "missing" in numbers:
         return Verdict("cannot tell", numbers["missing"])
     additive = float(np.mean(numbers["additive"]))
     if additive < ADDITIVE:
         return Verdict("cannot tell", f"the sum of layers explains {additive:.2f} of the states' variance")
     if numbers["forwards"][0] is None:
-        return Verdict("cannot tell", "the sequences have too many different tokens to peel")
+        return Verdict("cannot tell", "too few sequences are made of the most frequent tokens alone")
     ways = [np.asarray([np.mean(read) for read in numbers[way]]) for way in ("forwards", "backwards")]
     best = max(float(way.mean()) for way in ways)
     if best < READ:
@@ -74,7 +85,7 @@ def code(numbers: Numbers) -> Verdict:
 def _of(lead: float, near: float, every: float) -> str:
     if near >= NEAR and (every >= COMMON or lead >= LEAD):
         return "onion"
-    return "subspaces" if every <= APART and lead <= NO_LEAD else "between"
+    return "subspaces" if every <= APART and abs(lead) <= NO_LEAD else "between"
 
 
 def memory(numbers: Numbers) -> Verdict:

@@ -52,21 +52,25 @@ def read(
         raise ValueError(f"read_out must name a layer of the state dict, got {read_out!r}; it holds {there}")
     if embedding is not None and embedding not in tensors:
         raise ValueError(f"embedding must name a tensor of the state dict, got {embedding!r}; it holds {there}")
+    module, used = _recurrent(kind, tensors, there)
+    used |= {f"{read_out}.weight", f"{read_out}.bias", embedding}
+    if unused := sorted(tensors.keys() - used):
+        raise ValueError(
+            f"weights must hold nothing but what is named, got {unused} as well: name the embedding, or save only what "
+            "is used; what is built otherwise is adapted in Python, by from_torch or as Functions"
+        )
     table = None if embedding is None else tensors[embedding]
     out = _linear(tensors[f"{read_out}.weight"], tensors.get(f"{read_out}.bias"))
-    return from_torch(
-        _recurrent(kind, tensors, there), read_out=out, embedding=table, vocabulary=vocabulary, start=start, feeds=feeds
-    )
+    return from_torch(module, read_out=out, embedding=table, vocabulary=vocabulary, start=start, feeds=feeds)
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        first = str(error).splitlines()[0]
         raise ValueError(
-            f"weights must be a state dict, {path} is none, or holds more than tensors: save module.state_dict(), "
-            f"best with safetensors.torch.save_file ({first})"
+            f"weights must be a state dict, {path} is none, or holds more than tensors, such as a whole module: save "
+            "module.state_dict(), best with safetensors.torch.save_file"
         ) from error
     if not isinstance(found, dict) or not all(isinstance(x, Tensor) for x in found.values()):
         kinds = sorted({type(x).__name__ for x in found.values()}) if isinstance(found, dict) else type(found).__name__
@@ -74,8 +78,8 @@ def _pickled(path: Path) -> dict[str, Tensor]:
     return found
 
 
-def _recurrent(kind: str, tensors: dict[str, Tensor], there: str) -> nn.Module:
-    """The recurrent module whose weights the state dict holds, whatever it was called there."""
+def _recurrent(kind: str, tensors: dict[str, Tensor], there: str) -> tuple[nn.Module, set[str | None]]:
+    """The recurrent module whose weights the state dict holds, whatever it was called there, and their names."""
     firsts = [name for name in tensors if name.endswith("weight_ih_l0")]
     if len(firsts) != 1:
         raise ValueError(f"weights must hold one tensor that ends with weight_ih_l0, got {firsts or 'none'}: {there}")
@@ -92,7 +96,7 @@ def _recurrent(kind: str, tensors: dict[str, Tensor], there: str) -> nn.Module:
     except RuntimeError as error:
         first = " ".join(str(error).split())
         raise ValueError(f"kind must be what the weights are of, got {kind!r}: {first}") from error
-    return module
+    return module, {prefix + name for name in own}
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

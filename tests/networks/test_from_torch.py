@@ -129,6 +129,17 @@ def test_one_hot_tables_functions_and_other_read_outs():
             assert torch.equal(network.write(network.encode(Sequences.of_one_length(read[None])), K)[0], want)
 
 
+def test_one_hot_tokens_with_one_more_to_start():
+    module, read = drawn(nn.GRU(V + 1, N, **DOUBLE)), tokens()
+    read_out = drawn(nn.Linear(N, V, **DOUBLE), seed=6)
+    network = from_torch(module, read_out=read_out, vocabulary=V, start=V)
+    assert isinstance(network, TokenNetwork) and network.vocabulary == V
+    one_hot = torch.eye(V + 1, **DOUBLE)
+    with torch.no_grad():
+        want = written_by_torch(module, lambda t: one_hot[t], read_out, read, one_hot[V].expand(B, -1), "written")
+    assert torch.equal(network.write(network.encode(Sequences.of_one_length(read[None])), K)[0], want)
+
+
 def test_a_label_at_the_end():
     module, embedding, read_out = drawn(nn.LSTM(I, N)), drawn(nn.Embedding(V, I)), drawn(nn.Linear(N, V + 5))
     network = from_torch(module, embedding=embedding, read_out=read_out, feeds="nothing")
@@ -234,7 +245,27 @@ def test_sequences_of_several_lengths_need_states_of_one_size():
         ({"read_out": lambda h: h.sum()}, r"read_out must return scores \(B, C\) of at least two tokens, got \(\)"),
         ({"read_out": lambda h: "yes"}, r"read_out must return scores \(B, C\) of at least two tokens, got str"),
         ({"embedding": nn.Embedding(V, I + 1)}, r"embedding must have shape \(7, 4\), got \(7, 5\)"),
-        ({"embedding": None, "vocabulary": V}, "embedding must be given where vocabulary, 7, is not the module's"),
+        (
+            {"embedding": None, "vocabulary": V},
+            "embedding must be given where vocabulary, 7, exceeds the module's input",
+        ),
+        (
+            {"embedding": lambda t: nn.Embedding(V, I)(t), "vocabulary": V},
+            "embedding must give a token the same vector",
+        ),
+        (
+            {"embedding": lambda t: t[..., None] + torch.arange(t.shape[1])[:, None] * torch.ones(I), "vocabulary": V},
+            "embedding must map tokens of any shape",
+        ),
+        (
+            {"embedding": lambda t: (t + torch.arange(t.shape[-1]))[..., None] * torch.ones(I), "vocabulary": V},
+            "embedding must give a token the same vector wherever it stands",
+        ),
+        (
+            {"embedding": nn.Sequential(nn.Embedding(V, I), nn.Dropout())},
+            r"embedding must not drop out or normalise by the batch, but is in training: call .eval\(\)",
+        ),
+        ({"read_out": nn.Sequential(nn.BatchNorm1d(N), nn.Linear(N, V))}, "read_out must not drop out or normalise"),
         ({"embedding": lambda t: torch.zeros(len(t), I)}, "vocabulary must be given where embedding is a function"),
         ({"start": V}, "start must be a token that embedding knows, got 7"),
         ({"start": -1}, "start must be at least 0, got -1"),

@@ -34,6 +34,13 @@ def test_rules():
     assert backwards.mask.sum() == sum(map(len, LISTS))
 
 
+def test_labels_need_no_axis_of_their_own():
+    labels = [len(each) for each in LISTS]
+    forms = torch.tensor(labels), np.array(labels), [[n] for n in labels], len
+    made = [asked(NETWORK, LISTS, form).targets for form in forms]
+    assert made[0].shape == (1, 40) and all(torch.equal(each, made[0]) for each in made)
+
+
 def test_tensors_arrays_and_sequences_are_the_same():
     square = [[b % 9, 3, 1] for b in range(32)]
     forms = (
@@ -74,7 +81,7 @@ def test_chance_is_the_most_frequent_target():
         (LISTS, LISTS[:5], "targets must be one for each of the 40 sequences, got 5"),
         (LISTS, [[-2]] * 40, "targets must hold integers of at least -1, got -2 in sequence 0"),
         (LISTS, [[-1]] * 40, "targets must ask for at least one token, got none"),
-        (LISTS, lambda each: 3, "targets must be .*, got int as number 0"),
+        (LISTS, lambda each: "3", "targets must be .*, got str as number 0"),
         (Sequences.of_one_length(torch.zeros(2, 3, 40).long()), "repeat", "sequences must be for one model, got 2"),
     ],
 )

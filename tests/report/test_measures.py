@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from emt_core.networks import Functions, hand_built
-from emt_core.report import asked, measures, verdicts
+from emt_core.networks import Functions, from_torch, hand_built
+from emt_core.report import asked, measures, runs, verdicts
 from emt_core.support.random_streams import stream
 from emt_core.tasks import TokenRepeat
 
@@ -85,7 +86,10 @@ def test_a_state_that_is_no_sum_of_layers():
 def test_too_few_or_too_short_sequences_are_not_measured():
     single = asked(network(), SQUARE[:, :1])
     assert "single token" in measures.code(network(), single)["missing"]
-    ragged = asked(network(), [[1] * n for n in range(1, 33)], [[1]] * 32)
+    assert "single token" in measures.edits(network(), single)["missing"]
+    same = asked(network(), SQUARE * 0)
+    assert measures.edits(network(), same)["missing"] == "the sequences hold one token, always the same"
+    ragged = asked(network(), [[0] + [1] * n for n in range(32)], [[1]] * 32)
     assert measures.code(network(), ragged)["missing"] == "only 1 sequences have the most frequent length, 32"
     assert "only 1 sequences" in measures.edits(network(), ragged)["missing"]
 
@@ -113,10 +117,58 @@ def turned(h):
     return h.roll(V, 1)
 
 
+def test_what_need_not_be_told_apart_is_not_asked_for():
+    """A memory of a label: states of one label meet, and that is as it should be."""
+    label = lambda h: (h[:, :1] > 0).double() * 2 - 1  # noqa: E731
+    labels = Functions(
+        encode=lambda t: places(t)[:, :3].sum(1, keepdim=True) - 0.5 + 0.01 * places(t),
+        write=lambda h, k: (h[:, :1] > 0).long().expand(-1, k),
+        vocabulary=V,
+        run_on=lambda h: label(h).expand(-1, h.shape[1]),
+    )
+    found = measures.lasting(labels, asked(labels, SQUARE, (SQUARE[:, 0] < 3).long()))
+    assert verdicts.memory(found).word == "digital"
+    constant = Functions(encode=places, write=lambda h, k: h[:, :k].long() * 0, vocabulary=V, run_on=lambda h: h)
+    told = measures.lasting(constant, asked(constant, SQUARE))
+    assert told == {"missing": "the network writes the same after every sequence"}
+
+
+def test_few_sequences_of_large_states_can_be_peeled():
+    """The covariance of 64 states of 80 numbers is singular: unshrunk, what is read collapses."""
+    turn = torch.linalg.qr(torch.randn(80, 80, dtype=torch.float64, generator=stream(0, "turn"))).Q
+    noise = 0.02 * torch.randn(V**L, 80, dtype=torch.float64, generator=stream(0, "noise"))
+    numbers = V ** torch.arange(L)
+    wide = Functions(encode=lambda t: places(t) @ turn[: L * V] + noise[(t * numbers).sum(1)], write=read, vocabulary=V)
+    found = measures.code(wide, asked(wide, SQUARE[:80], [[0]] * 80))
+    assert min(map(min, found["forwards"])) > 0.95
+
+
+def test_the_null_is_drawn_anew():
+    kinds = nn.RNN(4, 6, nonlinearity="relu"), nn.GRU(4, 6, 2), nn.LSTM(4, 6)
+    for module in kinds:
+        model = from_torch(module, embedding=nn.Embedding(V, 4), read_out=nn.Linear(6, V)).detach()
+        other = runs.drawn_anew(model, 0)
+        assert type(other.cell) is type(model.cell) and other.cell.weights.keys() == model.cell.weights.keys()
+        assert all(torch.equal(other.weights[k], w) for k, w in model.weights.items() if k not in model.cell.weights)
+        assert not any(torch.equal(w, model.cell.weights[k]) for k, w in other.cell.weights.items())
+        assert other.cell.settings == model.cell.settings
+    assert runs.drawn_anew(network(), 0) is None and runs.drawn_anew(hand_built.onion(12, 4, 3), 0) is None
+    found = measures.code(model, asked(model, SQUARE))
+    assert found["drawn_anew"].keys() == found.keys() - {"drawn_anew"}
+    verdict = verdicts.code(found | {"additive": [1.0]})
+    assert ". With its recurrent weights drawn anew it is: " in verdict.why or verdict.word == "cannot tell"
+
+
+def test_states_that_forget_everything_are_no_code():
+    gone = Functions(encode=lambda t: places(t) * 0, write=read, vocabulary=V)
+    assert measures.code(gone, asked(gone, SQUARE)) == {"missing": "positions leave nothing behind in the states"}
+
+
 STEPS = {
     "analog": turned,
     "digital": lambda h: torch.where(h > 0.5, 1 + (h - 1) / 2, h / 2),
     "fading": lambda h: h / 2 + 1,
+    "fading to nothing": lambda h: h / 2,
     "unstable": lambda h: torch.where(h > 0.5, 1 + 2 * (h - 1), 2 * h),
 }
 
@@ -125,7 +177,7 @@ STEPS = {
 def test_what_becomes_of_errors(word):
     q = asked(network(), SQUARE)
     found = measures.lasting(network(STEPS[word]), q)
-    assert verdicts.memory(found).word == word
+    assert verdicts.memory(found).word == word.partition(" ")[0]
     assert found["steps"][0] == 0 and found["steps"][-1] == 10 * L and found["kept"][0] == 1
 
 

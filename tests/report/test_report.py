@@ -53,6 +53,8 @@ def test_a_shipped_gru(root, tmp_path):
     assert success["right position"][0] > 0.5 > 0.1 > success["another position"][0]
     kicks = [share[0] for share in numbers["disturbed"]["kicks"]["sizes"].values()]
     assert kicks[0] > 0.8 > 0.1 > kicks[-1]
+    null = numbers["code"]["drawn_anew"]
+    assert null.keys() == numbers["code"].keys() - {"drawn_anew"} and "drawn anew it is: " in made.verdicts["code"].why
     assert "GRU &amp; co" in made.page.read_text("utf8")
     assert numbers["learned"] == {"missing": "learned_edits=True was not asked for"}
 
@@ -195,6 +197,13 @@ def test_networks_that_are_refused(network, message, tmp_path):
     with pytest.raises(ValueError if message else Exception, match=f"^{message}" if message else "run_on"):
         report.write(network(), torch.zeros(40, 3).long(), tmp_path, **QUIET)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("run_on", [lambda h: h[:, :3], lambda h: h.foo()])
+def test_what_fails_fails_before_anything_is_measured(run_on, tmp_path, monkeypatch):
+    monkeypatch.setitem(build.SECTIONS, "accuracy", lambda *_: pytest.fail("was measured"))
+    with pytest.raises((ValueError, AttributeError), match=r"run_on must return|foo"):
+        report.write(functions(run_on=run_on), torch.zeros(40, 3).long(), tmp_path, **QUIET)
 
 
 def test_other_arguments_that_are_refused(tmp_path):

@@ -58,7 +58,10 @@ def test_a_model_that_was_saved_here_needs_no_names(tmp_path):
         ),
         ({"read_out": None}, "read_out must name a layer of the state dict, got None; it holds"),
         ({"read_out": "core"}, "read_out must name a layer of the state dict, got 'core'"),
-        ({"embedding": None, "vocabulary": V}, "embedding must be given where vocabulary, 7, is not"),
+        (
+            {"embedding": None, "vocabulary": V},
+            r"weights must hold nothing but what is named, got \['e.weight'\] as well: name the embedding",
+        ),
     ],
 )
 def test_what_is_missing_is_said_with_what_is_there(given, message, tmp_path):
