@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from emt_core.experiments import lifetimes
+from emt_core.experiments import lifetimes, ringers
 from emt_core.experiments.__main__ import COMMANDS
 from emt_core.experiments.provenance import as_csv, made_by
 from emt_core.experiments.side_by_side import Placed
@@ -93,7 +93,7 @@ class _Shipment:
             raise ValueError(f"folder must hold the whole experiment, {self.table.out} has no row of {line}")
         return self.table.rows[line]
 
-    def together(self, name: str, models: Sequence[Model], **more: object) -> None:
+    def together(self, name: str, models: Sequence[Line], **more: object) -> None:
         """Networks as one ensemble."""
         every = [load(self.source(weights_file(self.row(model).get("key", model.key))))[0] for model in models]
         weights = {name: torch.cat([one.weights[name] for one in every]) for name in every[0].weights}
@@ -101,7 +101,7 @@ class _Shipment:
         save(every[0].with_weights(weights), self.add(f"{name}.safetensors"), self.about | text)
 
 
-def _seeds(models: Iterable[Model]) -> str:
+def _seeds(models: Iterable[Line]) -> str:
     return " ".join(str(model.seed) for model in models)
 
 
@@ -194,6 +194,24 @@ def _lasting(shipment: _Shipment, experiment: str) -> None:
         if models:
             shipment.together(f"lasting_{name}", models, seeds=_seeds(models), condition=condition)
     shipment.write("lasting", rows)
+
+
+#: conditions whose first network is shipped, by the name of its file
+RUNG = {"minimus": "minimus elman", "doubles": "doubles elman"}
+
+
+def _change_ringing(shipment: _Shipment, experiment: str) -> None:
+    rows, every = [], sorted({line.seed for line in shipment.table.rows})
+    for condition in ringers.CONDITIONS:
+        for line in (ringers.network(condition, seed) for seed in every):
+            if line in shipment.table.rows:
+                row = {"condition": condition} | shipment.row(line)
+                rows.append({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()})
+    for name, condition in RUNG.items():
+        line = ringers.network(condition, every[0])
+        if line in shipment.table.rows:
+            shipment.together(f"ringing_{name}", [line], seeds=_seeds([line]), condition=condition)
+    shipment.write("change_ringing", rows)
 
 
 def _onions(shipment: _Shipment, experiment: str) -> None:
@@ -299,6 +317,7 @@ KINDS: dict[str, tuple] = {
     "edit-controls": (Edit, _edit_controls),
     "edit-protocols": (Edit, _edit_protocols),
     "lasting": (Model, _lasting),
+    "change-ringing": (ringers.Ringer, _change_ringing),
     "recurrences": (Repeater, _recurrences),
     "recurrence-factors": (Placed, _brief_rows),
     "recurrence-edits": (Edit, _brief_rows),

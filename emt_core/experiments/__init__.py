@@ -8,13 +8,14 @@ all is done.
 
 from emt_core.experiments.edit_studies import edit_controls, edit_protocols, fixed_sequences
 from emt_core.experiments.lifetimes import lasting
+from emt_core.experiments.ringers import change_ringing
 from emt_core.experiments.side_by_side import recurrence_edits, recurrence_factors, recurrences, rounded_states
 from emt_core.experiments.table import Swept
 from emt_core.experiments.token_repeat import onion_gru, onion_interventions, onion_probes
 from emt_core.experiments.variable_binding import circuits, emergence, failures, repeat_copy, sweep, table1
 
 __all__ = [
-    "Swept", "circuits", "edit_controls", "edit_protocols", "emergence", "failures", "fixed_sequences", "lasting",
-    "onion_gru", "onion_interventions", "onion_probes", "recurrence_edits", "recurrence_factors", "recurrences",
-    "repeat_copy", "rounded_states", "sweep", "table1",
+    "Swept", "change_ringing", "circuits", "edit_controls", "edit_protocols", "emergence", "failures",
+    "fixed_sequences", "lasting", "onion_gru", "onion_interventions", "onion_probes", "recurrence_edits",
+    "recurrence_factors", "recurrences", "repeat_copy", "rounded_states", "sweep", "table1",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from small_sweep import RECIPE, TASK
 
 from emt_core.experiments import __main__ as command_line
-from emt_core.experiments import edit_studies, lifetimes, recurrence_factors, recurrences, sweep
+from emt_core.experiments import edit_studies, lifetimes, recurrence_factors, recurrences, ringers, sweep
 from emt_core.experiments import variable_binding as networks
 from emt_core.experiments.provenance import made_by
 from emt_core.experiments.table import weights_file
@@ -24,6 +24,7 @@ from emt_core.experiments.token_repeat import Edit, Probe, Repeater
 from emt_core.experiments.variable_binding import Model
 from emt_core.networks import load
 from emt_core.tasks import TokenRepeat, VariableBinding, fixed_pool
+from emt_core.tasks.change_ringing import Method, Tables
 from emt_core.tasks.fixed_pool import FixedPool
 from emt_core.theory import circuit
 from emt_core.training import Recipe
@@ -181,6 +182,30 @@ def test_emergence(tmp_path, thread, monkeypatch):
         ValueError, match=r"folder must hold the whole experiment, .* has no row of Model.*start='small'"
     ):
         ship(tmp_path / "small", tmp_path)
+
+
+def test_change_ringing(tmp_path, thread, monkeypatch):
+    """Rows of the conditions that were trained, and the first network of those that are chosen."""
+    small = dict(method="Plain Bob Minimus", hidden=4, steps=3, horizons=(3,))
+    conditions = {"one": (small, 2), "never": (small | {"hidden": 5}, 1), "gru": (small | {"cell": "gru"}, 1)}
+    for name, value in dict(CONDITIONS=conditions, STARTS=2, ITERATIONS=2, SETTLED=1).items():
+        monkeypatch.setattr(ringers, name, value)
+    monkeypatch.setattr(shipping, "RUNG", {"minimus": "one", "doubles": "never"})
+    method = Method("Plain Bob", 4, "&x14x14,12", "plain")
+    monkeypatch.setattr(ringers, "tables", lambda: Tables((method,), ()))
+    out = tmp_path / "change_ringing"
+    made = ringers.change_ringing(out, conditions=["gru", "one"], executor=thread, progress=False).rows
+    command_line.note(out / "commands", "python -m emt_core.experiments change-ringing --out x")
+    files = ship(out, tmp_path / "book")
+    assert [file.name for file in files] == ["ringing_minimus.safetensors", "change_ringing.csv"]
+    about, rows = read(files[-1])
+    assert list(rows[0]) == columns("change_ringing.csv") and about["command"].endswith("change-ringing --out x")
+    assert [(row["condition"], row["seed"]) for row in rows] == [("one", "0"), ("one", "1"), ("gru", "0")]
+    _, second, gru = rows
+    assert float(second["radius"]) == pytest.approx(made[2]["radius"], rel=1e-5) and gru["radius"] == ""
+    together, metadata = load(files[0])
+    assert (metadata["seeds"], metadata["condition"]) == ("0", "one")
+    assert together == load(out / weights_file(ringers.network("one", 0).key))[0]
 
 
 def test_lasting(tmp_path, thread, monkeypatch):

@@ -18,6 +18,7 @@ from emt_core.book.figures import (
     powers,
     probes,
     repeating,
+    ringing,
     sensitivity,
     spectra,
     tasks,
