@@ -53,7 +53,7 @@ class Adapted(Network):
 
     def trajectory(self, sequences: Sequences) -> Float[Tensor, "M L B n"]:
         """The states after each token read; a sequence that is over keeps its last one."""
-        sequences = known(sequences, self.vocabulary)
+        sequences = sequences.known(self.vocabulary, 1)
         h = self.cell.zero_state(sequences.tokens.shape[2])
         return self.cell.scan(self.embedding)(sequences.tokens, h, sequences.active)
 
@@ -102,7 +102,7 @@ class Functions:
     @torch.no_grad()
     def encode(self, sequences: Sequences) -> Float[Tensor, "M B n"]:
         """The states, each length read by itself."""
-        sequences = known(sequences, self.vocabulary)
+        sequences = sequences.known(self.vocabulary, 1)
         lengths, counts = torch.unique_consecutive(sequences.lengths[0], return_counts=True)
         groups = sequences.tokens[0].mT.split(counts.tolist())
         asked = [tokens[:, :length] for tokens, length in zip(groups, lengths.tolist(), strict=True)]
@@ -126,13 +126,6 @@ class Functions:
         if self._run_on is None:
             raise ValueError("run_on must be given for this, got None")
         return _answer("run_on", self._run_on(h[0]), (h.shape[1], h.shape[2]))[None]
-
-
-def known(sequences: Sequences, vocabulary: int) -> Sequences:
-    """Sequences for one model, if they are of this vocabulary."""
-    if sequences.largest >= vocabulary:
-        raise ValueError(f"sequences must hold tokens in 0 … {vocabulary - 1}, got {sequences.largest}")
-    return sequences.expand(1)
 
 
 def _answer(name: str, x: Any, shape: tuple[int | None, ...]) -> Tensor:

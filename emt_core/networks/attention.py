@@ -175,11 +175,10 @@ class Attention(Ensemble):
 
     def _checked(self, sequences: Sequences) -> Sequences:
         """The sequences for every model, if they are of this vocabulary and not too long."""
-        if sequences.largest >= self.vocabulary:
-            raise ValueError(f"sequences must hold tokens in 0 … {self.vocabulary - 1}, got {sequences.largest}")
+        known = sequences.known(self.vocabulary, self.models)
         if sequences.tokens.shape[1] > self.longest:
             raise ValueError(f"sequences must have L of at most {self.longest}, got {sequences.tokens.shape[1]}")
-        return sequences.expand(self.models)
+        return known
 
 
 def attention(qkv: Float[Tensor, "M B T G"], heads: int) -> Float[Tensor, "M B T D"]:

@@ -99,7 +99,7 @@ class HandBuilt(TokenNetwork):
     rest: Float[Tensor, "M K n"] = field(kw_only=True)
 
     def encode(self, sequences: Sequences) -> Float[Tensor, "M B n"]:
-        h, read = super().encode(sequences), self._checked(sequences)
+        h, read = super().encode(sequences), sequences.known(self.vocabulary, self.models)
         angle = h.new_zeros(*h.shape[:2], self.rest.shape[1])
         for p, there in enumerate(read.mask.unbind(1)):
             angle = angle + rows(self.phases[:, p], read.tokens[:, p]) * there[..., None]

@@ -143,9 +143,8 @@ def _used(name: str, hook: Hook, value: Tensor, t: int) -> Tensor:
 def _tokens(network: TokenNetwork | Adapted, sequences: Sequences, watch: _Watch, writing: int) -> Tensor:
     if not any(type(network).encode is kind.encode for kind in (TokenNetwork, Adapted)):
         raise ValueError(f"network must read step by step, but {type(network).__name__} has an encode of its own")
-    sequences, V, started = sequences.expand(network.models), network.vocabulary, getattr(network, "started", True)
-    if sequences.largest >= V:
-        raise ValueError(f"sequences must hold tokens in 0 … {V - 1}, got {sequences.largest}")
+    V, started = network.vocabulary, getattr(network, "started", True)
+    sequences = sequences.known(V, network.models)
     h, reading, mask = network.cell.zero_state(sequences.tokens.shape[2]), sequences.tokens.shape[1], sequences.mask
     together = bool(mask.all())  # all move at step 0
     for t in range(reading):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emt_core.networks.cell import Cell, Generators, Network, rows, uniform
 from emt_core.networks.kernels.shapes import check_shapes
-from emt_core.networks.tokens import TokenNetwork
+from emt_core.networks.tokens import TokenNetwork, both_or_neither, through_layer
 from emt_core.support.checks import Self, integer
 from emt_core.tasks.sequences import Sequences, each
 
@@ -32,10 +32,7 @@ class Reader(Network):
     def __post_init__(self) -> None:
         if self.W_out.ndim != 3:
             raise ValueError(f"W_out must have shape (M, C, Y), got {tuple(self.W_out.shape)}")
-        if (self.W_m is None) is not (self.b_m is None):
-            raise ValueError(
-                f"W_m and b_m must both be given or neither, got {'b_m' if self.W_m is None else 'W_m'} alone"
-            )
+        both_or_neither(self.W_m, self.b_m)
         M, N, (_, C, _) = self.cell.models, self.hidden, self.W_out.shape
         Y = N if self.W_m is None else self.W_m.shape[1]
         want: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {"W_out": (self.W_out, (M, C, Y))}
@@ -124,9 +121,7 @@ class Reader(Network):
 
     def read_out(self, states: Float[Tensor, "M *T B n"]) -> Float[Tensor, "M *T B C"]:
         """What is said in these states."""
-        y = self.cell.visible(states).flatten(1, -2)
-        if self.W_m is not None and self.b_m is not None:
-            y = torch.baddbmm(self.b_m[:, None], y, self.W_m.mT).relu()
+        y = through_layer(self.cell.visible(states).flatten(1, -2), self.W_m, self.b_m)
         return torch.baddbmm(self.b_out[:, None], y, self.W_out.mT).unflatten(1, states.shape[1:-1])
 
     def writer(self, go: int, blank: int) -> TokenNetwork:

@@ -32,10 +32,7 @@ class TokenNetwork(Network):
     def __post_init__(self) -> None:
         if self.W_o.ndim != 3:
             raise ValueError(f"W_o must have shape (M, V, Y), got {tuple(self.W_o.shape)}")
-        if (self.W_m is None) is not (self.b_m is None):
-            raise ValueError(
-                f"W_m and b_m must both be given or neither, got {'b_m' if self.W_m is None else 'W_m'} alone"
-            )
+        both_or_neither(self.W_m, self.b_m)
         M, V = self.cell.models, self.vocabulary
         Y = self.hidden if self.W_m is None else self.W_m.shape[1]
         W_o, b_o = (self.W_o, (M, V, Y)), (self.b_o, (M, V))
@@ -86,13 +83,13 @@ class TokenNetwork(Network):
 
     def trajectory(self, sequences: Sequences) -> Float[Tensor, "M L B n"]:
         """The states after each token read; a sequence that is over keeps its last one."""
-        sequences = self._checked(sequences)
+        sequences = sequences.known(self.vocabulary, self.models)
         h = self.cell.zero_state(sequences.tokens.shape[2])
         return self.cell.scan(self.embedding)(sequences.tokens, h, sequences.active)
 
     def writing_inputs(self, sequences: Sequences) -> Int[Tensor, "M L B"]:
         """What the network reads while it writes ``sequences``, if it makes no mistake (teacher forcing)."""
-        return fed(self._checked(sequences).tokens, self.vocabulary, self.autoregressive)
+        return fed(sequences.known(self.vocabulary, self.models).tokens, self.vocabulary, self.autoregressive)
 
     def logits(self, h: Float[Tensor, "M B n"], sequences: Sequences) -> Float[Tensor, "M L B V"]:
         """Scores of the tokens at each step of writing ``sequences`` from ``h``, teacher-forced if autoregressive."""
@@ -101,9 +98,7 @@ class TokenNetwork(Network):
 
     def read_out(self, states: Float[Tensor, "M L B n"]) -> Float[Tensor, "M L B V"]:
         """Scores of the tokens in these states."""
-        y = self.cell.visible(states).flatten(1, 2)
-        if self.W_m is not None and self.b_m is not None:
-            y = torch.baddbmm(self.b_m[:, None], y, self.W_m.mT).relu()
+        y = through_layer(self.cell.visible(states).flatten(1, 2), self.W_m, self.b_m)
         return torch.baddbmm(self.b_o[:, None], y, self.W_o.mT).unflatten(1, states.shape[1:3])
 
     @torch.no_grad()
@@ -119,11 +114,18 @@ class TokenNetwork(Network):
             inputs = written[-1] if self.autoregressive else torch.full_like(inputs, self.vocabulary + 1)
         return torch.cat(written, dim=1)
 
-    def _checked(self, sequences: Sequences) -> Sequences:
-        """The sequences for every model, if they are of this vocabulary."""
-        if sequences.largest >= self.vocabulary:
-            raise ValueError(f"sequences must hold tokens in 0 … {self.vocabulary - 1}, got {sequences.largest}")
-        return sequences.expand(self.models)
+
+def both_or_neither(W_m: Tensor | None, b_m: Tensor | None) -> None:
+    """Whether a layer before a read-out is whole."""
+    if (W_m is None) is not (b_m is None):
+        raise ValueError(f"W_m and b_m must both be given or neither, got {'b_m' if W_m is None else 'W_m'} alone")
+
+
+def through_layer(
+    y: Float[Tensor, "M P N"], W_m: Float[Tensor, "M Y N"] | None, b_m: Float[Tensor, "M Y"] | None
+) -> Float[Tensor, "M P Q"]:
+    """relu(W_m y + b_m), or y itself where there is no such layer."""
+    return y if W_m is None or b_m is None else torch.baddbmm(b_m[:, None], y, W_m.mT).relu()
 
 
 def fed(tokens: Int[Tensor, "M L B"], vocabulary: int, autoregressive: bool) -> Int[Tensor, "M L B"]:

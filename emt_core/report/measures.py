@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from emt_core.analysis import layers, orbits, stability
+from emt_core.analysis.edits.basis import random_edit
 from emt_core.book.intervals import wilson
 from emt_core.networks import TokenNetwork
 from emt_core.networks.adapted import Adapted
@@ -145,15 +146,15 @@ def kicks(network: Writes, q: Asked, seed: int = 0) -> Numbers:
 def rounding(network: Writes, q: Asked, seed: int = 0) -> Numbers:
     """Exact match if the state is rounded: after every step where there is a cell, else once, when reading ends."""
     forms = {str(bits): formats.mantissa(bits) for bits in BITS} | {name: formats.FORMATS[name] for name in NAMED}
-    found = {}
+    h, length = _handed_over(network, q)
     stepwise = isinstance(network, TokenNetwork | Adapted)
-    for name, form in forms.items():
+
+    def written(form: formats.Format) -> Tensor:
         if isinstance(network, TokenNetwork | Adapted):
-            coarse = replace(network, cell=Rounded(network.cell, form, saturate=True))
-            found[name] = _share(q.right(_written(coarse, q)).all(0))
-        else:
-            h, length = _handed_over(network, q)
-            found[name] = _share(q.right(network.write(formats.rounded(h, form, saturate=True), length)[0]).all(0))
+            return _written(replace(network, cell=Rounded(network.cell, form, saturate=True)), q)
+        return network.write(formats.rounded(h, form, saturate=True), length)[0]
+
+    found = {name: _share(q.right(written(form)).all(0)) for name, form in forms.items()}
     return {"every_step": stepwise, "forms": found}
 
 
@@ -172,7 +173,7 @@ def lasting(network: Writes, q: Asked, seed: int = 0) -> Numbers:
         return missing("the network writes the same after every sequence")
     h, other = h[:, told_apart], h[:, partner[told_apart]]
     starts = torch.cat([h, stability.kick(h, KICK, draw), other], dim=1)
-    own_run, kicked, another = stability.run_on(_Stepping(own.step), starts, steps)[0].chunk(3, dim=1)
+    own_run, kicked, another = stability.run_on(own, starts, steps)[0].chunk(3, dim=1)
     apart = [(x - own_run).norm(dim=2) for x in (kicked, another)]
     kept, told = (x / x[:1].clamp_min(torch.finfo(x.dtype).tiny) for x in apart)
     return {
@@ -192,7 +193,7 @@ def fixed_points(network: Writes, q: Asked, seed: int = 0) -> Numbers:
         return missing(own)
     draw, (h, _) = stream(seed, "report fixed points"), _handed_over(network, q)
     h = h[:, torch.randperm(h.shape[1], generator=draw)[:12]]
-    starts = stability.run_on(_Stepping(own.step), h, [0, 50])[0]
+    starts = stability.run_on(own, h, [0, 50])[0]
     step = orbits.step_of(own.cell, 0, own.x) if own.cell is not None else lambda y: own.step(y[None])[0]
     try:
         found = orbits.find(step, starts.flatten(0, 1).double(), tolerance=1e-8)
@@ -233,7 +234,7 @@ def edits(network: Writes, q: Asked, seed: int = 0) -> Numbers:
     i = torch.searchsorted(tokens, old).clamp_max(len(tokens) - 1)
     j = (i + _other(len(tokens), count, draw)) % len(tokens)
     new = tokens[j]
-    usable = torch.isin(old, tokens) & (new != old)
+    usable = torch.isin(old, tokens)
     other = judged.clone()
     other[at, row] = new
     K = len(q.targets)
@@ -245,10 +246,9 @@ def edits(network: Writes, q: Asked, seed: int = 0) -> Numbers:
     change = found[:, at, j] - found[:, at, i]
     elsewhere = (at + _other(length, count, draw)) % length
     wrong = found[:, elsewhere, j] - found[:, elsewhere, i]
-    drawn = torch.randn(change.shape, generator=draw, dtype=torch.float64).to(change)
-    drawn = drawn * change.norm(dim=2, keepdim=True) / drawn.norm(dim=2, keepdim=True)
-    ways = {"right position": change, "another position": wrong, "random direction": drawn}
-    hits = {name: (network.write(h + by, K)[0] == then).all(0) for name, by in ways.items()}
+    ways = {"right position": h + change, "another position": h + wrong}
+    ways["random direction"] = random_edit(h, h + change, draw)
+    hits = {name: (network.write(state, K)[0] == then).all(0) for name, state in ways.items()}
     return {
         "length": length,
         "cases": int(usable.sum()),
@@ -282,13 +282,6 @@ def _too_little(base: Int[Tensor, "L B"], fewest: int) -> str:
     if len(base.unique()) < 2:
         return "the sequences hold one token, always the same"
     return f"only {count} sequences have the most frequent length, {length}" if count < fewest else ""
-
-
-class _Stepping:
-    """What :mod:`emt_core.analysis.stability` runs on."""
-
-    def __init__(self, step: Any) -> None:
-        self.step = step
 
 
 def _written(network: Writes, q: Asked) -> Int[Tensor, "K B"]:

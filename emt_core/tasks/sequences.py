@@ -95,6 +95,12 @@ class Sequences:
         """The same on another device."""
         return self._known(move(self.tokens, device), move(self.lengths, device))
 
+    def known(self, vocabulary: int, models: int) -> Sequences:
+        """These for each of several models, if all tokens are of their vocabulary."""
+        if self.largest >= vocabulary:
+            raise ValueError(f"sequences must hold tokens in 0 … {vocabulary - 1}, got {self.largest}")
+        return self.expand(models)
+
     def expand(self, models: int) -> Sequences:
         """The sequences of one model for each of several."""
         if self.tokens.shape[0] not in (1, models):

@@ -13,6 +13,8 @@ from emt_core.support.checks import Index, integer
 from emt_core.support.random_streams import stream
 from emt_core.tasks.sequences import Generators, Sequences, each
 
+PAPER_UNITS = (48, 64, 128, 256, 512, 1024)  #: of the paper's GRUs
+
 
 @dataclass(frozen=True)
 class TokenRepeat:

@@ -176,6 +176,14 @@ def test_learned_edits(tmp_path, monkeypatch):
     assert list(kinds) == ["unigram", "onion"] and all(list(shares) == list(page.WAYS) for shares in kinds.values())
 
 
+def test_links_lead_to_chapters_by_their_titles(root):
+    settings = (root / "_config.yml").read_text("utf8")
+    owner, name = re.search(r"url: https://github.com/([^/\s]+)/(\S+)", settings).groups()
+    assert f"https://{owner}.github.io/{name}/book" == page.BOOK
+    for _, (chapter, title), _ in page.SECTIONS.values():
+        assert f"\n# {title}\n" in (root / "book" / f"{chapter}.md").read_text("utf8")
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
