@@ -66,8 +66,8 @@ def write(
     seed: int = 0,
     progress: bool = True,
 ) -> Report:
-    """Look into a network and write ``out``/report.html and ``out``/report.json. Seconds to a minute for a small network
-    on one core, minutes with learned edits. Ctrl-C ends it early: what was measured until then is written.
+    """Look into a network and write ``out``/report.html and ``out``/report.json. Seconds to a minute for a small
+    network on one core, minutes with learned edits. Ctrl-C ends it early: what was measured until then is written.
 
     Args:
         network: a network (M = 1) of this library's that reads tokens, of :func:`emt_core.networks.from_torch`, or
