@@ -2,7 +2,7 @@
 
 from emt_core.networks.adapted import Functions
 from emt_core.networks.attention import Attention
-from emt_core.networks.cell import Cell
+from emt_core.networks.cell import Cell, together
 from emt_core.networks.cells import CELLS, cell_named
 from emt_core.networks.elman import Elman
 from emt_core.networks.gru import GRU
@@ -17,4 +17,5 @@ from emt_core.networks.vectors import VectorNetwork
 __all__ = [
     "CELLS", "GRU", "Attention", "Cell", "Elman", "Functions", "Reader", "TokenNetwork", "VectorNetwork", "cell_named",
     "from_torch", "load", "run_with_cache", "run_with_hooks", "save", "to_module", "to_torch",
+    "together",
 ]  # fmt: skip

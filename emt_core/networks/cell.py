@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -32,6 +32,7 @@ from emt_core.networks.kernels.shapes import check_shapes
 from emt_core.support.checks import Self, integer
 from emt_core.tasks.sequences import each
 
+E = TypeVar("E", bound="Ensemble")
 Generators = Sequence[torch.Generator]  #: one a model
 Scan = Callable[..., Tensor]  #: what :meth:`Cell.scan` makes
 Look = Callable[[str, Tensor], Tensor]  #: who sees a named value, and says what is used in its place
@@ -92,6 +93,20 @@ class Ensemble:
         return same and all(torch.equal(w, theirs[name]) for name, w in mine.items())
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def together(ensembles: Iterable[E]) -> E:
+    """All models of several ensembles as one, in their order: what indexing takes apart. Small networks run faster side
+    by side than in turn.
+
+    Raises:
+        ValueError: no ensembles, or of different kinds, settings or sizes.
+    """
+    parts = list(ensembles)
+    kinds = {(type(part), repr(part.settings), *((k, *w.shape[1:]) for k, w in part.weights.items())) for part in parts}
+    if len(kinds) != 1:
+        raise ValueError(f"ensembles must be of one kind with equal settings and sizes, at least one, got {len(kinds)}")
+    return parts[0].with_weights({k: torch.cat([part.weights[k] for part in parts]) for k in parts[0].weights})
 
 
 class Cell(Ensemble, ABC):

@@ -1,9 +1,9 @@
 """The training engine: steps, threads, Ctrl-C, checkpoints. What is learned and by which rule, its clients say: a
 curriculum over horizons (``variable_binding``), or training until it no longer pays (``until_flat``).
 
-Models advance in groups. On the CPU a group is as a rule one model on one thread, with single-threaded products; on
-CUDA it is an ensemble. So model m of an ensemble equals the same model trained alone, on the CPU bit for bit, and a run
-that was interrupted and resumed, or made longer, equals one that was not.
+Models advance in groups. On the CPU a group is one model on one thread, with single-threaded products, or a few that a
+kernel treats one by one; on CUDA it is an ensemble. So model m of an ensemble equals the same model trained alone, on
+the CPU bit for bit, and a run that was interrupted and resumed, or made longer, equals one that was not.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def _load(path: Path, identity: dict[str, Any], groups: Sequence[Group]) -> None
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
         stored[int(index)][name] = tensor
-    # the CPU trains model by model, CUDA all at once, and their generators have other states
+    # the CPU trains a few models at a time, CUDA all at once, and their generators have other states
     sizes = {i: (group.models, group.generators[0].get_state().numel()) for i, group in enumerate(groups)}
     if {i: tuple(found["generators"].shape) for i, found in stored.items()} != sizes:
         raise ValueError(f"checkpoint {path} was written on another kind of device")

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, SupportsFloat
 
 import torch
@@ -32,6 +33,7 @@ from emt_core.training import engine
 from emt_core.training.engine import Group, Status
 
 log = logging.getLogger(__name__)
+SMALL = 64  # units up to which models share a thread
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,23 @@ class _Models(Group):
     kept = ("weights", "moment1", "moment2")
 
     def __init__(
-        self, places: list[int], task: VariableBinding | ChangeRinging, config: dict, device: str, start=None
-    ) -> None:
+        self, places: list[int], task: VariableBinding | ChangeRinging, config: dict, device: str,
+        start: VectorNetwork | None, kernel: ModuleType | None,
+    ) -> None:  # fmt: skip
         generators = streams([config["seeds"][m] for m in places], "network", device)
         super().__init__(generators, "record.loss", "record.accuracy", "record.horizon")
         self.task, self.config, self.threshold = task, config, [config["threshold"][m] for m in places]
         # drawn also where ``start`` is given: same data then
         drawn = VectorNetwork.init(cell_named(config["cell"]), task.dim, config["hidden"], self.generators)
         self.like = drawn if start is None else start[places].to(device, torch.float32)
-        self.weights = flat(self.like.weights)
+        self.names, self.weights = list(self.like.weights), flat(self.like.weights)
+        self.ensemble = self.model(self.weights)  # views, so that it is always what the updates left
         self.moment1, self.moment2 = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self.level = [0] * len(places)  # index into the curriculum's horizons
         self.snapshots: dict[int, Tensor] = {}
         self.keep_snapshot()
         self.noise = config["noise"]
-        self.loss_and_grad, self.clip_and_adam, self.workspace = _way(self.like, device, self.noise > 0)
+        self.loss_and_grad, self.clip_and_adam, self.workspace = _way(kernel)
         self.lr, self.l2 = (self.weights.new_tensor([[config[name][m]] for m in places]) for name in ("lr", "l2"))
 
     def model(self, rows: Tensor) -> VectorNetwork:
@@ -122,12 +126,12 @@ class _Models(Group):
         weights, moment1, moment2 = self.weights[pick], self.moment1[pick], self.moment2[pick]
         drawing, batch = [self.generators[i] for i in members], self.config["batch"]
         inputs, targets = self.task.sample(batch, horizon, drawing)
-        network, noise = self.model(weights), None
+        network, noise = self.ensemble if everyone else self.model(weights), None
         if self.noise:
             shape = (inputs.shape[1] + horizon, batch, network.state_size)
             noise = self.noise * torch.stack([torch.randn(shape, generator=g, device=g.device) for g in drawing])
         loss, accuracy, grads = self.loss_and_grad(network, inputs, targets, noise)
-        grad = flat({name: grads[name] for name in network.weights})
+        grad = flat({name: grads[name] for name in self.names})
         updated = self.clip_and_adam(
             weights, moment1, moment2, grad, loss, self.lr[pick], self.l2[pick], self.config["clip"], self.step + 1
         )
@@ -149,19 +153,15 @@ class _Models(Group):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         super().restore(tensors)
-        self.level = tensors["level"].tolist()
+        self.ensemble, self.level = self.model(self.weights), tensors["level"].tolist()
         for key in [key for key in tensors if key.startswith("snapshot.")]:
             self.snapshots[int(key.removeprefix("snapshot."))] = tensors[key].to(self.weights.device)
         for rows in self.records.values():
             del rows[math.ceil(self.step / self.config["every"]) :]  # which older versions filled up to the last step
 
 
-def _way(network: VectorNetwork, device: str, noisy: bool) -> tuple[Callable, Callable, Any]:
-    """How such networks get their gradients and are updated: by the kernel of tanh Elman networks, if there is one that
-    fits, which keeps one workspace a group and knows no noise, or by autograd."""
-    cell = network.cell
-    tanh = isinstance(cell, Elman) and cell.activation == "tanh" and cell.b is None
-    kernel = fastest(device, network.hidden, network.dim) if tanh and not noisy else None
+def _way(kernel: ModuleType | None) -> tuple[Callable, Callable, Any]:
+    """How a group gets its gradients and is updated: by a kernel, which keeps one workspace a group, or by autograd."""
     if kernel is None:
         return loss_and_grad, adam.clip_and_adam, None
     workspace = kernel.Workspace()
@@ -221,8 +221,10 @@ def fit(
     models, alone, test_horizon = len(config["seeds"]), device == "cpu", integer("test_horizon", test_horizon, 1)
     if start is not None:
         _check_start(start, models, config, task.dim)
-    places = [[m] for m in range(models)] if alone else [list(range(models))]
-    groups = [_Models(p, task, config, device, start) for p in places]
+    kernel = _kernel(config, task.dim, device, start)
+    size = _group_size(models, config["hidden"], kernel) if alone else models
+    places = [list(range(m, min(m + size, models))) for m in range(0, models, size)]
+    groups = [_Models(p, task, config, device, start, kernel) for p in places]
     identity: dict[str, Any] = dict(task.identity)
     identity |= {name: value for name, value in config.items() if name != "steps"}
     if not config["noise"]:
@@ -274,6 +276,22 @@ def evaluate(
                 right += hit.double().mean().item()
         accuracy.append(right / horizon)
     return torch.tensor(accuracy)
+
+
+def _kernel(config: dict, dim: int, device: str, start: VectorNetwork | None) -> ModuleType | None:
+    """The kernel of tanh Elman networks without biases, if there is one that fits; it knows no noise."""
+    cell = None if start is None else start.cell
+    biased = isinstance(cell, Elman) and cell.b is not None
+    fits = cell_named(config["cell"]) is Elman and not biased and config["noise"] == 0
+    return fastest(device, config["hidden"], dim) if fits else None
+
+
+def _group_size(models: int, hidden: int, kernel: ModuleType | None) -> int:
+    """How many models a thread of the CPU trains in turn. Small networks spend more of a step in Python, one thread at
+    a time, than in the kernel, so up to four share what there is of it: the same numbers, as a kernel treats each model
+    by itself. Autograd's products of several models are not bit for bit those of one. Never by the number of cores: a
+    checkpoint holds groups, and another machine may go on."""
+    return min(4, max(1, models // 4)) if kernel is not None and hidden <= SMALL else 1
 
 
 def _check_start(start: VectorNetwork, models: int, config: dict, dim: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from oracles import generators, same_bits
 
-from emt_core.networks import CELLS, Elman, TokenNetwork, VectorNetwork
+from emt_core.networks import CELLS, Elman, TokenNetwork, VectorNetwork, together
 
 KINDS = {
     f"{name} {what}": (kind, what) for name, kind in CELLS.items() for what in ("alone", "on vectors", "on tokens")
@@ -166,3 +166,34 @@ def test_a_copy_in_another_dtype_or_without_history_has_the_same_numbers(kind, w
     assert all(w.requires_grad for w in learning.weights.values()) and learning == model
     assert not any(w.requires_grad for w in learning.detach().weights.values()) and learning.detach() == model
     assert model.models == MODELS and model.device == torch.device("cpu") and model.to("meta").device.type == "meta"
+
+
+@each_kind
+def test_together_is_what_indexing_takes_apart(kind, what):
+    whole = draw(kind, what)
+    assert together([whole[:1], whole[1:3], whole[3]]) == whole
+    assert together(iter([whole])) == whole
+
+
+def test_together_runs_each_network_as_alone():
+    parts = [draw(Elman, "on vectors", models=1, seed=s, hidden=64).to(torch.float64) for s in range(5)]
+    inputs = torch.randn(5, 3, 2, 3, dtype=torch.float64, generator=generators(0)[0])
+    states, _ = together(parts).rollout(inputs, 20)
+    for m, part in enumerate(parts):
+        torch.testing.assert_close(states[m], part.rollout(inputs[m : m + 1], 20)[0][0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [],
+        [draw(Elman, "alone"), draw(Elman, "on vectors")],
+        [draw(Elman, "alone"), draw(Elman, "alone", hidden=6)],
+        [draw(Elman, "alone"), replace(draw(Elman, "alone"), activation="identity")],
+        [draw(CELLS["gru"], "alone"), draw(Elman, "alone")],
+    ],
+    ids=["none", "kinds", "sizes", "settings", "cells"],
+)
+def test_together_refuses_what_differs(others):
+    with pytest.raises(ValueError, match="one kind with equal settings and sizes"):
+        together(others)

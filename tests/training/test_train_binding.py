@@ -225,13 +225,15 @@ def test_a_small_task_is_learned():
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_model_of_an_ensemble_is_the_model_trained_alone_bit_for_bit(with_and_without_a_kernel, threads, two_threads):
     torch.set_num_threads(threads)
-    settings = dict(seeds=[3, 0, 3, 8, 5], lr=[1e-2, 1e-3, 1e-2, 3e-2, 2e-3], l2=[0.0, 0.1, 1e-3, 0.0, 1e-2])
-    settings["threshold"] = [0.51, 0.61, 1.0, 0.56, 0.71]
+    # nine: a kernel then takes them in groups of two, and one alone; the first of the last pair diverges
+    settings = dict(seeds=[3, 0, 3, 8, 5, 1, 7, 2, 4], lr=[1e-2, 1e-3, 1e-2, 3e-2, 2e-3, 1e-2, 1e30, 1e-2, 1e-3])
+    settings |= dict(l2=[0.0, 0.1, 1e-3, 0.0, 1e-2] + [0.0] * 4, threshold=[0.51, 0.61, 1.0, 0.56, 0.71] + [0.55] * 4)
     together = fit(TASK, **SMALL | settings, steps=40, snapshots=[0, 13, 40])
+    assert together.status.count(Status.DIVERGED) == 1
     assert len(together.history.horizon[-1].unique()) > 1  # they do train at several horizons at once
     assert not torch.equal(together.model.W_hh[0], together.model.W_hh[2])  # equal seed, other settings
     torch.set_num_threads(1)
-    for m in range(5):
+    for m in range(9):
         alone = fit(TASK, **SMALL | {k: [v[m]] for k, v in settings.items()}, steps=40, snapshots=[0, 13, 40])
         assert_same_run(alone, together, slice(m, m + 1))
 
@@ -262,7 +264,8 @@ def test_the_number_of_threads_changes_no_bit(hidden, batch, two_threads):
 
 def grouped(config: dict) -> variable_binding._Models:
     """All models in one group, as CUDA trains them."""
-    return variable_binding._Models(list(range(len(config["seeds"]))), TASK, config, "cpu")
+    kernel = variable_binding._kernel(config, TASK.dim, "cpu", None)
+    return variable_binding._Models(list(range(len(config["seeds"]))), TASK, config, "cpu", None, kernel)
 
 
 def advance(group: variable_binding._Models, goal: int) -> None:
@@ -302,6 +305,20 @@ def test_models_that_share_one_product_resume_together(noise):
     advance(second, 20)
     assert whole.tensors().keys() == second.tensors().keys()
     assert all(same_bits(x, second.tensors()[name]) for name, x in whole.tensors().items())
+
+
+@pytest.mark.parametrize(
+    ("models", "hidden", "size"), [(3, 8, 1), (7, 8, 1), (8, 64, 2), (16, 64, 4), (100, 8, 4), (16, 65, 1)], ids=str
+)
+def test_small_networks_share_a_thread(models, hidden, size):
+    assert variable_binding._group_size(models, hidden, fastest) == size
+    assert variable_binding._group_size(models, hidden, None) == 1  # autograd's products would have other bits
+
+
+def test_models_that_share_a_thread_go_on_from_a_checkpoint(tmp_path):
+    settings = SMALL | dict(seeds=range(9), threshold=[0.51, 0.61, 1.0] * 3)
+    fit(TASK, **settings, steps=11, checkpoint=tmp_path / "run")
+    assert_same_run(fit(TASK, **settings, steps=25, checkpoint=tmp_path / "run"), fit(TASK, **settings, steps=25))
 
 
 def test_models_that_share_one_product_share_one_workspace():

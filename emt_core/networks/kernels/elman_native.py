@@ -63,12 +63,13 @@ def clip_and_adam(
             raise ValueError(f"{name} must have the shape of weights, {tuple(weights.shape)}, got {tuple(x.shape)}")
         if _plain(name, x) is not x:
             raise ValueError(f"{name} must be contiguous to be changed in place, got strides {x.stride()}")
-    updated = loss.isfinite()
-    for m in updated.nonzero()[:, 0].tolist():
-        pointers = [x[m].data_ptr() for x in (weights, moment1, moment2, gradient)]
-        settings = (lr[m].item(), l2[m].item(), clip, n, BETA1, BETA2, EPSILON)
-        updated[m] = bool(functions.elman_clip_and_adam(weights.shape[1], *pointers, *settings))
-    return updated
+    updated, rates, penalties = loss.isfinite().tolist(), lr.flatten().tolist(), l2.flatten().tolist()
+    for m in range(len(updated)):
+        if updated[m]:
+            pointers = [x[m].data_ptr() for x in (weights, moment1, moment2, gradient)]
+            settings = (rates[m], penalties[m], clip, n, BETA1, BETA2, EPSILON)
+            updated[m] = bool(functions.elman_clip_and_adam(weights.shape[1], *pointers, *settings))
+    return torch.tensor(updated, dtype=torch.bool, device="cpu")
 
 
 def _functions() -> ctypes.CDLL:
