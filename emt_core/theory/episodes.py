@@ -7,6 +7,8 @@ origins. Times are in the unit of ``T_f``, which is 1 here.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,15 +20,15 @@ from emt_core.theory import gsemm
 from emt_core.theory.gsemm import GSEMM
 
 
-def sequence(memories: Float[Tensor, "Nf Nh"], power: int = 1, *, gain: float | int = 5.0, **options: Any) -> GSEMM:
-    """The system that goes round the columns of ``memories``, signs ±1, in order.
+def sequence(memories: Float[Tensor, "*S Nf Nh"], power: int = 1, *, gain: float | int = 5.0, **options: Any) -> GSEMM:
+    """The system that goes round the columns of ``memories``, signs ±1, in order; with S sets of memories, S systems.
 
     σ_f = tanh(gain·v), nearly a sign; σ_h = max(v / Nf, 0)^power, and for power 1 v / Nf without the max, so that a
     recalled memory drives its neuron with 1. ``options`` are other fields of :class:`GSEMM`, such as ``T_d``.
     """
-    scale = 1 / len(memories)
+    scale = 1 / memories.shape[-2]
     sigma_h = gsemm.identity(scale) if integer("power", power, 1) == 1 else gsemm.rectified(power, scale)
-    return GSEMM(memories, gsemm.cyclic(memories.shape[1]), gsemm.tanh(gain), sigma_h, **options)
+    return GSEMM(memories, gsemm.cyclic(memories.shape[-1]), gsemm.tanh(gain), sigma_h, **options)
 
 
 def closed_path(memories: Float[Tensor, "Nf Nh"], points: int = 16) -> tuple[Float[Tensor, "P Nf"], Float[Tensor, "P"]]:
@@ -38,33 +40,44 @@ def closed_path(memories: Float[Tensor, "Nf Nh"], points: int = 16) -> tuple[Flo
     return states, 1 + torch.arange(len(states), dtype=torch.float64) / points
 
 
-def recall(system: GSEMM, flipped: float | int = 0.0, generator: torch.Generator | None = None) -> float:
-    """Share of the memories, all of them signs, that follow in order 1, 2, 3, … when the state starts in memory 1.
+def recall(system: GSEMM, flipped: float | int = 0.0, generators: Sequence[torch.Generator] = ()) -> Float[Tensor, "S"]:
+    """Share of the memories, all of them signs, that follow in order 1, 2, 3, … when the state starts in memory 1; for
+    each of S systems, 1 if ``system`` is a single one.
 
-    The delays start at zero. The integration goes on in pieces of 120 and ends when every memory has been visited, when
-    one comes out of order, when a piece visits none that the one before had not, or after a piece for every four
-    memories. Its tolerances are loose, since which memory is near does not hang on the third digit.
+    The delays start at zero. The integration goes on in pieces of 120, and with a system it ends when every memory has
+    been visited, when one comes out of order, when a piece visits none that the one before had not, or after a piece
+    for every four memories. Close to the capacity a small error decides which memory is next: of 21 systems three went
+    another way with ``rtol`` 1e-2 than with 1e-6, one with 1e-3, none with 1e-4, which is used here.
 
     Args:
-        flipped: each sign of the start is turned with this probability, by ``generator``.
+        flipped: each sign of the start is turned with this probability, by the generator of its system, one for each.
     """
     if not 0 <= flipped <= 1:
         raise ValueError(f"flipped must lie in [0, 1], got {flipped}")
-    features, count = system.memories.shape
-    turned = torch.rand(1, features, generator=generator, dtype=torch.float64) < flipped
-    V_f, V_d = system.memories[:, :1].T * (1 - 2 * turned.double()), None
-    seen: list[Tensor] = []
-    right = visited = 0
+    memories = system.memories if system.memories.ndim == 3 else system.memories[None]
+    systems, features, count = memories.shape
+    V_f, V_d = memories[:, None, :, 0].clone(), torch.zeros(systems, 1, features, dtype=torch.float64)
+    if flipped:
+        if len(generators) != systems:
+            raise ValueError(f"generators must be one for each of {systems} systems, got {len(generators)}")
+        drawn = [torch.rand(1, features, generator=g, dtype=torch.float64) for g in generators]
+        V_f = V_f * (1 - 2 * (torch.stack(drawn) < flipped).double())
+    seen: list[list[Tensor]] = [[] for _ in range(systems)]
+    right, visited, going = [0] * systems, [0] * systems, list(range(systems))
     piece = torch.arange(0, 120.5, 0.5, dtype=torch.float64)
     for _ in range(math.ceil(count / 4)):
-        run = gsemm.simulate(system, V_f, piece, V_d=V_d, rtol=1e-2, atol=1e-3)
-        seen.append(gsemm.overlaps(system, run.V_f)[:, 0])
-        V_f, V_d = run.V_f[-1], run.V_d[-1]
-        so_far = torch.cat(seen)
-        before, right, visited = visited, gsemm.recalled(so_far), len(gsemm.visits(so_far))
-        if right >= count or visited > right or visited == before:
+        some = replace(system, memories=memories[going])
+        run = gsemm.simulate(some, V_f[going], piece, V_d=V_d[going], rtol=1e-4, atol=1e-6)
+        V_f[going], V_d[going] = run.V_f[-1], run.V_d[-1]
+        for s, overlap in zip(list(going), gsemm.overlaps(some, run.V_f)[:, :, 0].unbind(1), strict=True):
+            seen[s].append(overlap)
+            so_far, before = torch.cat(seen[s]), visited[s]
+            right[s], visited[s] = gsemm.recalled(so_far), len(gsemm.visits(so_far))
+            if right[s] >= count or visited[s] > right[s] or visited[s] == before:
+                going.remove(s)
+        if not going:
             break
-    return min(right, count) / count
+    return torch.tensor(right, dtype=torch.float64).clamp_max(count) / count
 
 
 def hold_limit(gain: float | int) -> float:

@@ -77,11 +77,11 @@ TANH, IDENTITY = tanh(), identity()
 
 @dataclass(frozen=True)
 class GSEMM:
-    """One system. ``memories`` is Ξ (Nf, Nh), ``interaction`` Φ (Nh, Nh), both kept in float64.
-    Time scales are in any one unit of time. ``T_h = 0`` and ``T_d = 0`` mean that V_h, V_d follow at once (algebraic
+    """One system, or several side by side that differ in their memories alone. ``memories`` is Ξ (Nf, Nh), with an axis
+    of S systems before it if there are several; ``interaction`` Φ (Nh, Nh); both are kept in float64. Time scales are in any one unit of time. ``T_h = 0`` and ``T_d = 0`` mean that V_h, V_d follow at once (algebraic
     equations, solved exactly); ``T_d = inf`` holds V_d still; ``T_f`` is positive."""
 
-    memories: Float[Tensor, "Nf Nh"]
+    memories: Float[Tensor, "*S Nf Nh"]
     interaction: Float[Tensor, "Nh Nh"]
     sigma_f: Activation = TANH
     sigma_h: Activation = IDENTITY
@@ -93,8 +93,8 @@ class GSEMM:
 
     def __post_init__(self) -> None:
         shapes = [tuple(part.shape) for part in (self.memories, self.interaction)]
-        if len(shapes[0]) != 2 or shapes[1] != shapes[0][1:] * 2:
-            raise ValueError(f"memories and interaction must have shapes (Nf, Nh) and (Nh, Nh), got {shapes}")
+        if not 2 <= len(shapes[0]) <= 3 or shapes[1] != shapes[0][-1:] * 2:
+            raise ValueError(f"memories and interaction must have shapes ([S,] Nf, Nh) and (Nh, Nh), got {shapes}")
         for name in ("memories", "interaction"):
             if not getattr(self, name).isfinite().all():
                 raise ValueError(f"{name} must be finite, got NaN or infinite entries")
@@ -136,25 +136,26 @@ class Trajectory:
     ``"done"`` or ``"failed: …"``."""
 
     times: Float[Tensor, "L"]
-    V_f: Float[Tensor, "L B Nf"]
-    V_h: Float[Tensor, "L B Nh"]
-    V_d: Float[Tensor, "L B Nf"]
+    V_f: Float[Tensor, "L *S B Nf"]
+    V_h: Float[Tensor, "L *S B Nh"]
+    V_d: Float[Tensor, "L *S B Nf"]
     status: str
 
 
 def simulate(
     system: GSEMM,
-    V_f: Float[Tensor, "B Nf"],
+    V_f: Float[Tensor, "*S B Nf"],
     times: Float[Tensor, "L"],
     *,
-    V_d: Float[Tensor, "B Nf"] | None = None,
-    V_h: Float[Tensor, "B Nh"] | None = None,
+    V_d: Float[Tensor, "*S B Nf"] | None = None,
+    V_h: Float[Tensor, "*S B Nh"] | None = None,
     method: str = "RK45",
     rtol: float = 1e-6,
     atol: float = 1e-8,
     progress: bool = True,
 ) -> Trajectory:
-    """Integrate from the states ``V_f`` at ``times[0]``, all of them side by side, with scipy's ``solve_ivp``.
+    """Integrate from the states ``V_f`` at ``times[0]``, B of each system, all of them side by side, with scipy's
+    ``solve_ivp``.
 
     Args:
         V_d, V_h: where they start; by default V_d at zero, nothing seen yet, and V_h at what drives it. Where a time
@@ -162,17 +163,18 @@ def simulate(
         method: as in ``solve_ivp``; ``"Radau"``, ``"BDF"`` or ``"LSODA"`` where time scales differ by much.
         rtol, atol: tolerances of the integrator. The step is common to all states.
     """
-    Nf, Nh = system.memories.shape
-    if V_f.ndim != 2 or V_f.shape[1] != Nf or not len(V_f) or not V_f.isfinite().all():
-        raise ValueError(f"V_f must be finite, (B, Nf = {Nf}) with B >= 1, got {tuple(V_f.shape)}, {V_f}")
+    *systems, Nf, Nh = system.memories.shape
+    if list(V_f.shape) != [*systems, *V_f.shape[-2:-1], Nf] or not V_f.numel() or not V_f.isfinite().all():
+        axes = f"({'S, ' if systems else ''}B, Nf = {Nf})"
+        raise ValueError(f"V_f must be finite, {axes} with B >= 1, got {tuple(V_f.shape)}, {V_f}")
     if times.ndim != 1 or len(times) < 2 or not (times.diff() > 0).all() or not times.isfinite().all():
         raise ValueError(f"times must be at least two increasing finite numbers, got {times}")
-    batch, V_f = len(V_f), V_f.double()
+    batch, V_f = V_f.shape[:-1], V_f.double()
     for name, given, scale, n in (("V_d", V_d, system.T_d, Nf), ("V_h", V_h, system.T_h, Nh)):
         if given is not None and scale == 0:
             raise ValueError(f"{name} must not be given where T_{name[-1]} = 0: it follows at once")
-        if given is not None and tuple(given.shape) != (batch, n):
-            raise ValueError(f"{name} must have shape {(batch, n)}, got {tuple(given.shape)}")
+        if given is not None and tuple(given.shape) != (*batch, n):
+            raise ValueError(f"{name} must have shape {(*batch, n)}, got {tuple(given.shape)}")
     unseen = torch.zeros_like(V_f) if system.T_d else system.sigma_f(V_f)
     V_d = unseen if V_d is None else V_d.double()
     V_h = system.drive_h(V_f, V_d) if V_h is None else V_h.double()
@@ -189,17 +191,21 @@ def simulate(
     bar = tqdm(total=end - start, desc="integrating", bar_format=form, delay=2, disable=quiet(progress))
 
     def flow(t: float, state: np.ndarray) -> np.ndarray:
-        f, h, d = parts(torch.from_numpy(state).view(batch, -1))
+        f, h, d = parts(torch.from_numpy(state).view(*batch, -1))
         rates = [(system.drive_f(h) - f) / system.T_f]
         rates += [(system.drive_h(f, d) - h) / system.T_h] if system.T_h else []
         rates += [(system.sigma_f(f) - d) / system.T_d] if system.T_d else []
         bar.update(max(0.0, t - start - bar.n))
         return torch.cat(rates, dim=-1).view(-1).numpy()
 
-    first = torch.cat([V_f, V_h[:, : widths[1]], V_d[:, : widths[2]]], dim=-1).view(-1).numpy()
+    first = torch.cat([V_f, V_h[..., : widths[1]], V_d[..., : widths[2]]], dim=-1).view(-1).numpy()
     # states do not see each other: finite differences take all of them at once
-    sparse = {"jac_sparsity": block_diag([np.ones((sum(widths),) * 2)] * batch)} if method in ("Radau", "BDF") else {}
-    states = torch.full((len(times), batch, sum(widths)), math.nan, dtype=torch.float64)
+    sparse = (
+        {"jac_sparsity": block_diag([np.ones((sum(widths),) * 2)] * batch.numel())}
+        if method in ("Radau", "BDF")
+        else {}
+    )
+    states = torch.full((len(times), *batch, sum(widths)), math.nan, dtype=torch.float64)
     status = "done"
     try:
         with bar:
@@ -208,7 +214,7 @@ def simulate(
         status = f"failed: {error}"
     else:
         got = np.reshape(solved.y, (first.size, -1)).T  # an empty list where not even one step succeeded
-        states[: len(got)] = torch.from_numpy(got.copy()).view(-1, batch, sum(widths))
+        states[: len(got)] = torch.from_numpy(got.copy()).view(-1, *batch, sum(widths))
         if not solved.success:
             status = f"failed: {solved.message}"
         elif not states.isfinite().all():  # LSODA goes on through overflow
@@ -229,7 +235,7 @@ def random_memories(features: int, count: int, generator: torch.Generator) -> Fl
 
 def overlaps(system: GSEMM, V_f: Float[Tensor, "*B Nf"]) -> Float[Tensor, "*B Nh"]:
     """Ξᵀ σ_f(V_f) / Nf: 1 for a stored memory of signs, about 1/√Nf for any other."""
-    return system.sigma_f(V_f) @ system.memories / len(system.memories)
+    return system.sigma_f(V_f) @ system.memories / system.memories.shape[-2]
 
 
 def visits(overlap: Float[Tensor, "L Nh"], threshold: float | int = 0.8) -> list[tuple[int, int, int]]:

@@ -291,7 +291,8 @@ def _group_size(models: int, hidden: int, kernel: ModuleType | None) -> int:
     a time, than in the kernel, so up to four share what there is of it: the same numbers, as a kernel treats each model
     by itself. Autograd's products of several models are not bit for bit those of one. Never by the number of cores: a
     checkpoint holds groups, and another machine may go on."""
-    return min(4, max(1, models // 4)) if kernel is not None and hidden <= SMALL else 1
+    threads = 2 if hidden <= SMALL / 2 else 4  # that are kept busy, where there are so many cores
+    return min(4, max(1, models // threads)) if kernel is not None and hidden <= SMALL else 1
 
 
 def _check_start(start: VectorNetwork, models: int, config: dict, dim: int) -> None:

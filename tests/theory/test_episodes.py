@@ -51,9 +51,37 @@ def test_few_memories_are_recalled_and_too_many_are_not():
 
 def test_a_cue_with_all_signs_turned_is_not_memory_one():
     system = episodes.sequence(signs(64, 3), 2, a_c=2.0, T_d=10.0)
-    assert episodes.recall(system, 1.0, torch.Generator().manual_seed(0)) < 1
+    assert episodes.recall(system, 1.0, [torch.Generator().manual_seed(0)]) < 1
     with pytest.raises(ValueError, match="flipped"):
         episodes.recall(system, 1.5)
+    with pytest.raises(ValueError, match="one for each of 1 systems, got 0"):
+        episodes.recall(system, 0.5)
+
+
+def test_close_to_the_capacity_recall_is_that_of_a_precise_integration():
+    """Sets of 19 memories for 24 features, of which some are recalled and some are lost on the way: with loose
+    tolerances the first of them went another way."""
+    sets = torch.stack([signs(24, 19, seed) for seed in range(4)])
+    given = sets.clone()
+    found = episodes.recall(episodes.sequence(sets, 3, a_c=2.0, T_d=10.0))
+    assert torch.equal(sets, given)
+    times = torch.arange(0, 300.5, 0.5, dtype=torch.float64)
+    for Xi, share in zip(sets, found, strict=True):
+        system = episodes.sequence(Xi, 3, a_c=2.0, T_d=10.0)
+        run = gsemm.simulate(system, Xi[:, :1].T, times, rtol=1e-7, atol=1e-9, progress=False)
+        assert min(19, gsemm.recalled(gsemm.overlaps(system, run.V_f)[:, 0])) == round(19 * float(share))
+    assert 0 < int((found == 1).sum()) < 4
+
+
+def test_turned_signs_are_those_of_each_systems_own_generator():
+    sets = torch.stack([signs(40, 4, seed) for seed in range(3)])
+    draws = [[torch.Generator().manual_seed(10 + s) for s in range(3)] for _ in range(2)]
+    together = episodes.recall(episodes.sequence(sets, 2, a_c=2.0, T_d=10.0), 0.35, draws[0])
+    alone = [
+        episodes.recall(episodes.sequence(Xi, 2, a_c=2.0, T_d=10.0), 0.35, [g])
+        for Xi, g in zip(sets, draws[1], strict=True)
+    ]
+    assert torch.equal(together, torch.cat(alone)) and len(together.unique()) > 1
 
 
 @pytest.mark.parametrize("gain", [1.5, 5.0, 20.0])

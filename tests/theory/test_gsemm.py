@@ -842,3 +842,27 @@ def test_wrong_counts_are_named(name, call):
 def test_wrong_shapes_are_named(name, call):
     with pytest.raises(SHAPE_ERRORS, match=name):
         call(GSEMM(torch.ones(4, 2), torch.eye(2), T_h=1.0))
+
+
+@pytest.mark.parametrize(("T_h", "T_d"), [(0.0, 10.0), (0.5, 3.0), (0.0, 0.0)])
+def test_systems_side_by_side_run_as_each_alone(T_h, T_d):
+    sets = torch.stack([gsemm.random_memories(12, 3, torch.Generator().manual_seed(seed)) for seed in range(4)])
+    options = dict(interaction=gsemm.cyclic(3), T_h=T_h, T_d=T_d, a_c=0.7)
+    start = torch.randn(4, 2, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    precise = dict(rtol=1e-10, atol=1e-12, progress=False)
+    together = gsemm.simulate(gsemm.GSEMM(sets, **options), start, grid(5.0, 7), **precise)
+    assert together.status == "done"
+    for s in range(4):
+        alone = gsemm.simulate(gsemm.GSEMM(sets[s], **options), start[s], grid(5.0, 7), **precise)
+        for name in ("V_f", "V_h", "V_d"):  # each within its tolerance, over five time constants
+            torch.testing.assert_close(getattr(together, name)[:, s], getattr(alone, name), rtol=1e-7, atol=1e-8)
+
+
+def test_systems_side_by_side_need_states_for_each():
+    sets = torch.stack([gsemm.random_memories(12, 3, torch.Generator().manual_seed(seed)) for seed in range(4)])
+    system = gsemm.GSEMM(sets, gsemm.cyclic(3))
+    for shape in ((2, 12), (3, 2, 12), (4, 2, 11), (4, 0, 12)):
+        with pytest.raises(ValueError, match=r"V_f must be finite, \(S, B, Nf = 12\)"):
+            gsemm.simulate(system, torch.ones(shape), grid(1.0, 3))
+    with pytest.raises(ValueError, match="memories and interaction"):
+        gsemm.GSEMM(sets[None], gsemm.cyclic(3))
