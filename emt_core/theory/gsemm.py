@@ -78,8 +78,9 @@ TANH, IDENTITY = tanh(), identity()
 @dataclass(frozen=True)
 class GSEMM:
     """One system, or several side by side that differ in their memories alone. ``memories`` is Ξ (Nf, Nh), with an axis
-    of S systems before it if there are several; ``interaction`` Φ (Nh, Nh); both are kept in float64. Time scales are in any one unit of time. ``T_h = 0`` and ``T_d = 0`` mean that V_h, V_d follow at once (algebraic
-    equations, solved exactly); ``T_d = inf`` holds V_d still; ``T_f`` is positive."""
+    of S systems before it if there are several; ``interaction`` Φ (Nh, Nh); both are kept in float64. Time scales are
+    in any one unit of time. ``T_h = 0`` and ``T_d = 0`` mean that V_h, V_d follow at once (algebraic equations, solved
+    exactly); ``T_d = inf`` holds V_d still; ``T_f`` is positive."""
 
     memories: Float[Tensor, "*S Nf Nh"]
     interaction: Float[Tensor, "Nh Nh"]
