@@ -210,6 +210,35 @@ def test_a_reply_is_heard_though_a_message_is_sent_meanwhile():
     assert asyncio.run(heard()) == "reply"
 
 
+def test_the_status_page_says_once_what_all_chapters_share(tmp_path):
+    """Columns are for what differs; the last row has the sum."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    from build_site import status_table
+
+    def chapter(name, seconds, numpy="2"):
+        versions = {"python": "3.11", "torch": "2.13", "numpy": numpy}
+        emt = {"seconds": seconds, "profile": "smoke", "date": "today", "versions": versions, "platform": "two cores"}
+        path = tmp_path / f"{name}.ipynb"
+        path.write_text(json.dumps({"metadata": {"emt": emt}}))
+        return path
+
+    alike = [chapter("a", 1.25), chapter("b", 1200)]
+    shared, _, table = status_table(alike).partition("\n\n")
+    assert shared == "All chapters: profile smoke, Python 3.11, torch 2.13, numpy 2, machine two cores."
+    today = '<span class="emt-nowrap">today</span>'
+    assert table.splitlines() == [
+        "| chapter | seconds | date |",
+        "| --- | --: | --- |",
+        f"| [](/book/a) | 1.2 | {today} |",
+        f"| [](/book/b) | 1200.0 | {today} |",
+        "| **together** | 1,201.2 |  |",
+    ]
+    differing = status_table([*alike, chapter("c", 1, "1.9")])
+    assert "numpy" not in differing.partition("\n")[0] and "| chapter | seconds | date | numpy |" in differing
+    assert f"| [](/book/c) | 1.0 | {today} | 1.9 |" in differing
+    assert status_table([]) == "No chapter has been executed yet."
+
+
 def test_the_parameters_cell_shows_what_ran():
     """Values of the run stand in the chapter's own cell, beside their comments; lists over several lines become one."""
     sys.path.insert(0, str(ROOT / "tools"))

@@ -79,19 +79,26 @@ def contradictions(records: list) -> str:
 
 
 def status_table(notebooks: list[Path]) -> str:
-    """One row per chapter: how long it ran, when, with what."""
-    rows = [
-        "| chapter | seconds | profile | date | Python | torch | numpy | machine |",
-        "|---|--:|---|---|---|---|---|---|",
+    """What all chapters ran with, then one row per chapter: how long it ran, when, and with what else."""
+    if not notebooks:
+        return "No chapter has been executed yet."
+    records = [json.loads(notebook.read_text(encoding="utf8"))["metadata"]["emt"] for notebook in notebooks]
+    labels = {"python": "Python"}
+    with_what = [
+        {"profile": record["profile"]}
+        | {labels.get(name, name): number for name, number in record["versions"].items()}
+        | {"machine": record["platform"]}
+        for record in records
     ]
-    for notebook in notebooks:
-        record = json.loads(notebook.read_text(encoding="utf8"))["metadata"]["emt"]
-        versions = record["versions"]
-        cells = [f"[](/book/{notebook.stem})", f"{record['seconds']:.1f}", record["profile"]]
-        cells += [f'<span class="emt-nowrap">{record["date"]}</span>']
-        cells += [versions["python"], versions["torch"], versions["numpy"], record["platform"]]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows) if notebooks else "No chapter has been executed yet."
+    same = {name: value for name, value in with_what[0].items() if all(each.get(name) == value for each in with_what)}
+    differing = [name for name in with_what[0] if name not in same]
+    rows = [["chapter", "seconds", "date", *differing], ["---", "--:", *["---"] * (1 + len(differing))]]
+    for notebook, record, each in zip(notebooks, records, with_what, strict=True):
+        date = f'<span class="emt-nowrap">{record["date"]}</span>'
+        rows.append([f"[](/book/{notebook.stem})", f"{record['seconds']:.1f}", date, *(each[n] for n in differing)])
+    rows.append(["**together**", f"{sum(record['seconds'] for record in records):,.1f}", "", *[""] * len(differing)])
+    shared = f"All chapters: {', '.join(f'{name} {value}' for name, value in same.items())}.\n\n" if same else ""
+    return shared + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def for_sphinx(notebook: Path, static: Path) -> str:

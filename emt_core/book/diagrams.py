@@ -135,12 +135,12 @@ def _summary(rings: list[tuple[tuple[int, ...], int]], size: int) -> str:
 
 
 def edit_timeline(
-    history: int, settle: int, horizon: int, expected: str = "$F$ predicts", lane: str = "theory", *,
+    history: int, settle: int, horizon: int, expected: str = r"$\Phi$ predicts", lane: str = "theory", *,
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
     """The clock of an edit, steps to the right: the network reads S inputs, writes `settle` outputs, is edited, and
     writes on; what it writes in the next `horizon` steps is compared with what is `expected`, in the lower `lane`: of
-    the circuit, sign by sign, what F says of the edited contents. Lengths are to scale."""
+    the circuit, sign by sign, what Φ says of the edited contents. Lengths are to scale."""
     history, settle = integer("history", history, 1), integer("settle", settle, 0)
     horizon = integer("horizon", horizon, 1)
     ax = ax or plt.subplots(figsize=(7.2, 2.7))[1]
@@ -155,7 +155,7 @@ def edit_timeline(
                         Rectangle((start, level), length, 0.8, fill=fill, facecolor=color, alpha=alpha, edgecolor=color,
                                   linewidth=1.6)
                     )  # fmt: skip
-                if length >= 0.11 * end:
+                if length >= 0.1 * end:
                     ax.text(start + length / 2, level + 0.4, text, ha="center", va="center")
     ax.plot([edit, edit], [-0.3, 2.75], color=EDIT, linewidth=2.4, linestyle=(0, (3, 1.5)), zorder=4)
     ax.plot([edit], [2.75], marker="v", markersize=10, color=EDIT, zorder=5)

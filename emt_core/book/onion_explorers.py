@@ -188,7 +188,7 @@ def three_codes(
 ) -> Explorer:
     """One sequence stored three ways: in a subspace for each position, as an onion, and in any code between the two.
 
-    Layer p of token v is γ^(ρp) (√(1−ρ) a_pv + √ρ a_v), all axes a orthonormal: ρ, the overlap, is the cosine between
+    Layer p of token v is γ^(ρp) (√(1−ρ) a_pv + √ρ a_v), all axes a orthonormal: ρ, the alignment, is the cosine between
     a token's layers at two positions; at 0 each position has its own axes, at 1 only a layer's size tells the position.
     For the ρ of a slider the page tells how often a linear reader (least squares on 300 sequences) and peeling, which
     knows the layers, find each position in 300 others, with normal noise on every axis. tokens: 2 to 5 integers;

@@ -113,7 +113,7 @@ class Cell(Ensemble, ABC):
     """A recurrent cell; see the module."""
 
     module: ClassVar[type[torch.nn.Module] | None] = None
-    undecayed: ClassVar[tuple[str, ...]] = ()  #: weights that weight decay must leave alone: rates and phases
+    undecayed: ClassVar[tuple[str, ...]] = ()  #: weights that weight decay must leave alone, rates and phases
 
     @classmethod
     @abstractmethod

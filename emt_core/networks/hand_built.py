@@ -23,7 +23,7 @@ from emt_core.tasks.sequences import Sequences
 from emt_core.theory import codes
 from emt_core.theory.onion import hand_built as embeddings
 
-TICK = 0.01  #: by how much the clock moves with each token: too little to matter to a probe that reads all units
+TICK = 0.01  #: by how much the clock moves with each token, too little to matter to a probe that reads all units
 
 
 @dataclass(frozen=True, eq=False)

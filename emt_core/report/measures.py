@@ -27,7 +27,7 @@ from emt_core.support import formats
 from emt_core.support.random_streams import stream
 
 DRAWS = 5  #: times that the code is measured, on other sequences each time
-TOKENS = 40  #: tokens whose layers are measured, at most: the most frequent ones
+TOKENS = 40  #: at most so many tokens, the most frequent ones, have their layers measured
 WORK = 20_000_000  #: steps of reading that one measurement of layers may take, about
 KICKS = 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0  #: of the state, when it is handed over from reading to writing
 KICK = 0.05  #: of the state, where it is asked what becomes of a kick

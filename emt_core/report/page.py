@@ -30,6 +30,7 @@ font-size: .92rem } .verdicts { display: grid; gap: .8rem; grid-template-columns
 .verdict b { display: block; font-size: 1.25rem; color: var(--strong) }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .8rem 0 }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; text-align: left }
+.swipe { display: none } @media (max-width: 34rem) { .swipe { display: block; opacity: .8 } }
 details { margin: .6rem 0 } summary { cursor: pointer } code { background: var(--soft); padding: 0 .2em }
 """
 
@@ -125,16 +126,23 @@ def _lasting(found: dict[str, Numbers]) -> str:
 
 def _fixed(found: dict[str, Numbers]) -> str:
     n = found["fixed_points"]
-    kinds = ", ".join(f"{count} {kind}" for kind, count in n["found"].items()) or "none"
+    kinds = ", ".join(f"{count} {_named(kind, count)}" for kind, count in n["found"].items()) or "none"
+    attract = f"Attracting fixed points: {n['stable']}. " if n["found"].get("converged") else ""
+    nowhere = f"{n['failed']} {'start' if n['failed'] == 1 else 'starts'} led nowhere."
     text = (
         f"<p>A fixed point is a state that one step (reading {escape(n['reads'])}) does not change; at a slow point it "
         f"changes little. A search from {n['starts']} states, those at the end of reading and those 50 steps later, "
-        f"found: {escape(kinds)}. Of the converged ones {n['stable']} attract; {n['failed']} starts led nowhere.</p>"
+        f"found: {escape(kinds)}. {attract}{nowhere}</p>"
     )
     if not n["multipliers"]:
         return text
     caption = "Eigenvalues of the step’s Jacobian at what was found, up to forty each. Inside the circle errors shrink."
     return text + _figure(pictures.multipliers(n), caption)
+
+
+def _named(kind: str, count: int) -> str:
+    """What a search found, in the words of the text."""
+    return {"converged": "fixed point", "slow": "slow point"}[kind] + ("" if count == 1 else "s")
 
 
 def _edits(found: dict[str, Numbers]) -> str:
@@ -183,9 +191,11 @@ SECTIONS = {
 
 
 def _figure(figure: Any, caption: str) -> str:
+    wide = bool(figure.get_figwidth() > 5)
+    swipe = '<span class="swipe">Swipe the picture sideways to see all of it.</span>' if wide else ""
     return (
-        f'<figure><div class="wide" tabindex="0">{_labelled(pictures.svg(figure), caption)}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<figure><div class="wide" tabindex="0">{_labelled(pictures.svg(figure), caption, wide)}</div>'
+        f"<figcaption>{swipe}{escape(caption)}</figcaption></figure>"
     )
 
 
@@ -193,10 +203,10 @@ def _table(rows: str) -> str:
     return f'<div class="wide" tabindex="0"><table>{rows}</table></div>'
 
 
-def _labelled(svg: str, caption: str) -> str:
+def _labelled(svg: str, caption: str, wide: bool) -> str:
     """The picture named by its caption, no larger than it was drawn, and on a phone not too small to be read."""
     width = re.search(r'width="([\d.]+)pt"', svg).group(1)  # type: ignore[union-attr]
-    sized = f"max-width: {width}pt; min-width: min(30rem, {width}pt)"
+    sized = f"max-width: {width}pt" + ("; min-width: 30rem" if wide else "")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(caption, quote=True)}" style="{sized}" ', 1)
 
 

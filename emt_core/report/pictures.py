@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emt_core.book.figures.style import BLACK, BLUE, DIVERGING, GRAY, GREEN, VERMILLION, style
+from emt_core.book.figures.style import BLACK, BLUE, GRAY, GREEN, SHADES, VERMILLION, style
 from emt_core.report.measures import Numbers
 
 Share = Sequence[float]  #: value, lower and upper end, n
@@ -49,7 +49,7 @@ def code(numbers: Numbers) -> Figure:
         for sizes in numbers["sizes_by_chance"]:
             axes[0].plot(places, sizes, ":", color=GRAY, linewidth=1)
         axes[0].set(xlabel="position", title="size of a layer", yscale="log")
-        image = axes[1].imshow(np.mean(numbers["overlap"], axis=0), cmap=DIVERGING, vmin=-1, vmax=1)
+        image = axes[1].imshow(np.mean(numbers["overlap"], axis=0), cmap=SHADES, vmin=0, vmax=1)
         axes[1].set(xlabel="position", ylabel="position", title="overlap")
         ticks = range(0, length, max(1, length // 8))
         axes[1].set_xticks(ticks, [k + 1 for k in ticks])

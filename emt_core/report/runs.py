@@ -37,8 +37,7 @@ def alone(network: Writes) -> Alone | str:
         return "this kind of network has no step from state to state"
     cell = network.cell
     if network.autoregressive:
-        reads = "no input (while it writes it is fed what it wrote; left alone it reads zeros)"
-        return Alone(cell.step, "left without input", reads, cell)
+        return Alone(cell.step, "left without input", "zeros instead of what it wrote", cell)
     x = network.embedding[0, network.vocabulary + 1]
     reads = "what it reads while it writes"
     return Alone(lambda h: cell.step(h, x.expand(1, h.shape[1], -1)), "running as it writes", reads, cell, x)

@@ -15,10 +15,15 @@ from emt_core.report.measures import Numbers
 
 ADDITIVE = 0.5  #: share of the states that the sum of layers must explain
 READ = 0.5  #: share of tokens that peeling must read, at least in one order
-NEAR, COMMON, LEAD = 0.75, 0.5, 0.4  #: of an onion: overlap of neighbours, of all positions, lead of forwards
-APART, NO_LEAD = 0.25, 0.1  #: of subspaces: overlap of all positions, and lead, at most
-TOLD_APART = 0.25  #: of the distance of two sequences must be left, else the memory fades
-DIES, STAYS, GROWS = 0.1, 0.5, 2.0  #: of a kick is left: at most; at least; more than
+NEAR = 0.75  #: least overlap of neighbouring positions in an onion
+COMMON = 0.5  #: least mean overlap of all positions in an onion, unless LEAD is reached
+LEAD = 0.4  #: least share of tokens that peeling an onion forwards reads more than backwards, unless COMMON is reached
+APART = 0.25  #: largest mean overlap of all positions in subspaces
+NO_LEAD = 0.1  #: largest share of tokens by which the two orders of peeling subspaces may differ
+TOLD_APART = 0.25  #: least share of the distance between two sequences that is left, else the memory fades
+DIES = 0.1  #: largest share of a kick, relative to that distance, that a digital memory leaves
+STAYS = 0.5  #: least such share that an analog memory leaves
+GROWS = 2.0  #: largest such share that an analog memory leaves; an unstable one leaves more
 
 CODE_RULE = (
     f"An onion: neighbouring positions overlap by at least {NEAR} and, as well, either all positions overlap by at "
@@ -98,8 +103,11 @@ def memory(numbers: Numbers) -> Verdict:
         return Verdict("cannot tell", f"{ran}, states grew beyond all bounds")
     if told < TOLD_APART:
         return Verdict("fading", f"{ran}, it keeps {told:.2g} of the distance between two sequences")
-    why = f"{ran}, it keeps {kept:.2g} of a kick and {told:.2g} of the distance between two sequences"
     left = kept / told
+    why = (
+        f"{ran}, a small kick has become {kept:.2g} times as large as it was and the distance between two sequences "
+        f"{told:.2g} times; the ratio of the two is {left:.2g}"
+    )
     if left > GROWS:
         return Verdict("unstable", why)
     return Verdict("digital" if left <= DIES else "analog" if left >= STAYS else "cannot tell", why)

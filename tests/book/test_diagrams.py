@@ -67,7 +67,7 @@ def test_timeline_is_to_scale_and_compares_after_the_edit(settle, ticks):
     assert ax.get_xticks().tolist() == ticks
     boxes = {(box.get_x(), box.get_width()) for box in ax.patches if isinstance(box, Rectangle)}
     assert boxes == {(0, 8), (8 + settle, 12), *([(8, 16)] if settle else [])}
-    assert {"edit", "read", "write on", "$F$ predicts", "network", "theory"} <= set(words(ax))
+    assert {"edit", "read", "write on", r"$\Phi$ predicts", "network", "theory"} <= set(words(ax))
     draw(ax)
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from emt_core.book.figures import episodes
 
@@ -34,4 +35,15 @@ def test_recall_hides_no_point_behind_another(log):
 
 def test_departure_draws_a_line_for_each_system_and_their_median():
     ax = episodes.departure([1, 2, 4], [[1, 0.5, 0.2], [0.8, 0.4, 0.2], [0.6, 0.3, 0.1]])
-    assert len(ax.lines) == 4 and ax.lines[-1].get_ydata().tolist() == [0.8, 0.4, 0.2]
+    assert len(ax.lines) == 5 and ax.lines[3].get_ydata().tolist() == [0.8, 0.4, 0.2]
+    assert ax.lines[4].get_xydata().tolist() == [[1, 0.8]]  # the network: one step
+
+
+def test_departure_names_the_network_below_all_lines():
+    ax = episodes.departure([1, 2, 4], [[1, 0.5, 0.2], [0.8, 0.4, 0.2], [0.6, 0.3, 0.1]])
+    ax.figure.canvas.draw()
+    words = Text.get_window_extent(ax.texts[0])  # without the line that leads to the dot
+    for line in ax.lines[:4]:
+        x, y = ax.transData.transform(line.get_xydata()).T
+        at = np.linspace(max(words.x0, x[0]), words.x1, 50)
+        assert np.interp(at, x, y).min() > words.y1

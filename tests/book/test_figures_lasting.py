@@ -60,6 +60,10 @@ def test_every_cycle_is_a_line_from_its_first_place_on():
         assert [line.get_marker() for line in lines] == list(MARKERS[: len(lines)])
     draw(figure)
     draw(figures.lasting.along_cycles({"alone": [[0.5]]}))
+    three = figures.lasting.along_cycles({name: [[0.5, 0.1]] for name in "abc"})
+    draw(three)
+    below, blank = three.axes[1:4:2]
+    assert not blank.axison and any(tick.label1.get_visible() for tick in below.xaxis.get_major_ticks())
 
 
 def test_gains_mark_every_network_and_count_them():

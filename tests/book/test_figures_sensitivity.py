@@ -87,6 +87,10 @@ def test_losses_writes_hundredths_and_shades_up_to_where_it_is_dark():
     assert left.images[0].get_clim() == right.images[0].get_clim() == (0, 0.3)
     assert [t.get_color() for t in right.texts][1] == "white"
     assert (left.get_title(), right.get_title()) == ("left", "right")
+    broken = figures.sensitivity.losses(
+        values, ["α", "noise"], {"corrected recursion": ["Φ", "edits"], "no": ["count"]}
+    )
+    assert broken.axes[0].get_title() == "corrected\nrecursion"  # else it would run into the next one
     assert [label.get_text() for label in left.get_yticklabels()] == ["α", "noise"]
     draw(figure)
 

@@ -21,13 +21,14 @@ def test_side_by_side_has_one_legend():
 
 def test_cells_set_the_mean_of_the_seeds_on_the_row_of_the_printed_number():
     errors = [np.array([0.001, 0.003]), np.array([]), np.array([0.02])]
-    figure = figures.spectra.cells(["x", "y", "z"], [0.004, 0.005, 0.006], errors, ["2 of 2", "0 of 2", "1 of 2"])
+    notes = ["2 of 2", "0 of 2", "1 of 2"]
+    figure = figures.spectra.cells(["x", "y", "z"], [0.004, 0.005, 0.006], errors, notes, head="cell")
     ax = figure.axes[0]
     means = [c.get_offsets()[0] for c in ax.collections if c.get_zorder() == 4]
     np.testing.assert_allclose(means, [[0.002, 0], [0.02, 2]])
     bands = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches[:3]]
     np.testing.assert_allclose(bands, [(0.002, 0.008), (0.0025, 0.01), (0.003, 0.012)])  # half to twice
-    assert [text.get_text() for text in ax.texts] == ["2 of 2", "0 of 2", "1 of 2"]
+    assert [text.get_text() for text in ax.texts] == [*notes, "cell"]
     assert ax.get_ylim()[0] > ax.get_ylim()[1] and ax.get_xscale() == "log"
     draw(figure)
 
@@ -37,6 +38,15 @@ def test_found_and_wanted_hides_no_network():
     dots = {tuple(c.get_offsets()[0]): c.get_sizes()[0] / 34 for c in ax.collections}
     assert dots == {(4, 4): 3, (4, 7): 1, (6, 5): 1, (6, 6): 1}
     assert "3" in [text.get_text() for text in ax.texts]
+    draw(ax.figure)
+
+
+def test_found_and_wanted_writes_no_number_on_another_dot():
+    ax = figures.spectra.found_and_wanted([2, 3, 16], [[3, 3], [3] * 7, [16]])
+    small, large = (text for text in ax.texts if text.get_text() in {"2", "7"})
+    assert (small.get_text(), large.get_text()) == ("2", "7")
+    assert small.get_position()[0] == 0 and small.get_position()[1] > 0  # above: right of it lies the large dot
+    assert large.get_position()[0] > 0 and large.get_position()[1] == 0
     draw(ax.figure)
 
 

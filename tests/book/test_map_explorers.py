@@ -58,23 +58,23 @@ def ratio(one):
 def spots(page):
     """Where the dots are, by name."""
     found = page.locator(".emt-network").evaluate_all(
-        "all => all.map((dot) => [dot.getAttribute('aria-label').split(' (')[0], dot.style.transform])"
+        "all => all.map((dot) => [dot.getAttribute('aria-label').split(': ')[0], dot.style.transform])"
     )
     return {name: [float(x) for x in text[10:-1].replace("px", "").split(",")] for name, text in found}
 
 
 def in_sight(page):
     dots = page.locator(".emt-network:not([display=none])")
-    return dots.evaluate_all("all => all.map((dot) => dot.getAttribute('aria-label').split(' (')[0])")
+    return dots.evaluate_all("all => all.map((dot) => dot.getAttribute('aria-label').split(': ')[0])")
 
 
 def dot(page, name):
-    return page.get_by_role("button", name=f"{name} (")
+    return page.get_by_role("button", name=f"{name}: ")
 
 
 def told(one):
     shares = [f"{word} {round(100 * x)}\u00a0%" for word, x in zip(("rotate", "route", "shrink"), one["place"])]  # noqa: B905
-    return f"{one['name']} ({one['group']}): {', '.join(shares)}"
+    return f"{one['name']}: {', '.join(shares)}"  # the name begins with the group
 
 
 def test_a_dot_stands_where_its_shares_put_it_and_in_the_second_view_where_overlap_and_size_do(browser):
@@ -123,7 +123,7 @@ def test_the_chosen_network_is_ringed_told_and_shows_its_layers(browser):
             )
             pressed = page.locator('.emt-network[aria-pressed="true"]')
             assert pressed.count() == 1 and pressed.get_attribute("aria-label") == told(one)
-            assert page.locator(".emt-heading").first.text_content() == f"{one['name']} ({one['group']})"
+            assert page.locator(".emt-heading").first.text_content() == one["name"]
             # the heat map, its text, and the table
             levels = page.locator(".emt-heat").evaluate_all(
                 "all => all.map((cell) => parseFloat(cell.style.getPropertyValue('--level')))"
@@ -209,7 +209,7 @@ def test_arrows_go_from_network_to_network_and_from_group_to_group(browser):
     with rendered(browser, network_map(given, start=order[0])) as page:
 
         def here():
-            return page.evaluate("document.activeElement.getAttribute('aria-label')").split(" (")[0]
+            return page.evaluate("document.activeElement.getAttribute('aria-label')").split(": ")[0]
 
         page.locator(".emt-network[tabindex='0']").focus()
         seen = [here()]
@@ -274,7 +274,7 @@ def test_prose_names_a_network_groups_and_a_view(browser):
     assert widget.network == 0
     with rendered(browser, widget) as page:
         press(page, "network=GRU 1&shown=[&quot;GRU&quot;]&view=size&log=true")
-        assert page.locator(".emt-status").text_content().startswith("GRU 1 (GRU): ")
+        assert page.locator(".emt-status").text_content().startswith("GRU 1: ")
         assert set(in_sight(page)) == {"GRU 0", "GRU 1", "GRU 2"}
         assert page.evaluate("['network', 'shown', 'view', 'log'].map((name) => model.get(name))") == [
             3,
@@ -283,7 +283,7 @@ def test_prose_names_a_network_groups_and_a_view(browser):
             True,
         ]
         press(page, "network=6")
-        assert page.locator(".emt-status").text_content().startswith("positive decays 1 (")
+        assert page.locator(".emt-status").text_content().startswith("positive decays 1: ")
         page.evaluate("cleanup()")
     with (
         pytest.raises(AssertionError, match="explorer here: got network=nobody"),

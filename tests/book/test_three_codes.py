@@ -1,4 +1,4 @@
-"""Three codes of one sequence: the page's layers have the overlap that they claim, and its readers are NumPy's."""
+"""Three codes of one sequence: the page's layers have the alignment that they claim, and its readers are NumPy's."""
 
 import json
 
@@ -24,7 +24,7 @@ def layer(token, position, overlap):
 
 
 @pytest.mark.parametrize("overlap", [0, 0.3, 1])
-def test_the_state_is_the_sum_of_layers_with_this_overlap(browser, overlap):
+def test_the_state_is_the_sum_of_layers_with_this_alignment(browser, overlap):
     tokens = [1, 0, 2, 1]
     with rendered(browser, codes()) as page:
         got, first, last = (
@@ -56,7 +56,7 @@ def test_peeling_reads_every_sequence_without_noise(browser, overlap):
     assert got == sequences
 
 
-def test_only_peeling_survives_full_overlap(browser):
+def test_only_peeling_survives_full_alignment(browser):
     with rendered(browser, codes()) as page:
         read = {
             overlap: page.evaluate("(given) => module.readers(...given)", [L, V, overlap, GAMMA, 0.02])
@@ -75,11 +75,11 @@ def test_sliders_menus_and_kernel_move_the_pictures_and_the_table(browser):
         assert [pictures.nth(i).locator(".emt-layer").count() for i in range(3)] == [L, L, L]
         page.get_by_role("slider", name="Tokens read").focus()
         page.keyboard.press("ArrowLeft")
-        assert status.text_content().startswith("3 of 4 tokens read. Overlap 0.00")
+        assert status.text_content().startswith("3 of 4 tokens read. Alignment 0.00")
         assert pictures.first.get_attribute("aria-label").endswith("B at position 0, A at position 1, C at position 2")
         assert [pictures.nth(i).locator(".emt-layer").count() for i in range(3)] == [3, 3, 3]
         assert "A 0.45, B 1.00, C 0.20" in page.locator(".emt-key").first.text_content()
-        page.get_by_role("slider", name="Overlap").fill("1")
+        page.get_by_role("slider", name="Alignment").fill("1")
         assert page.locator("td:not(:empty)").all_text_contents()[:L].count("100 %") < L
         page.evaluate("model.set('overlap', 0.5)")  # as the kernel would
         assert pictures.nth(2).locator(".emt-layer").count() == 6  # own axes and shared ones

@@ -59,6 +59,24 @@ def test_a_shipped_gru(root, tmp_path):
     assert numbers["learned"] == {"missing": "learned_edits=True was not asked for"}
 
 
+@pytest.mark.parametrize(
+    ("kinds", "stable", "failed", "words"),
+    [
+        ({"slow": 1}, 0, 23, "found: 1 slow point. 23 starts led nowhere."),
+        (
+            {"converged": 2, "slow": 3},
+            1,
+            1,
+            "found: 2 fixed points, 3 slow points. Attracting fixed points: 1. 1 start ",
+        ),
+        ({}, 0, 24, "found: none. 24 starts led nowhere."),
+    ],
+)
+def test_what_a_search_found_is_said(kinds, stable, failed, words):
+    numbers = {"found": kinds, "stable": stable, "failed": failed, "starts": 24, "reads": "zeros", "multipliers": []}
+    assert words in page.SECTIONS["fixed_points"][2]({"fixed_points": numbers})
+
+
 V = 8
 
 

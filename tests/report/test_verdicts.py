@@ -68,6 +68,14 @@ def test_memories(kept, told, word):
     assert verdict.word == word and verdict.why.startswith("running on for 90 steps, ")
 
 
+def test_a_memory_is_told_by_how_a_kick_grows_beside_a_distance():
+    numbers = {"kept": [1.0, 6.1], "told_apart": [1.0, 1.6], "steps": [0, 90], "how": "running on"}
+    assert verdicts.memory(numbers).why == (
+        "running on for 90 steps, a small kick has become 6.1 times as large as it was and the distance between two "
+        "sequences 1.6 times; the ratio of the two is 3.8"
+    )
+
+
 def test_the_rules_name_their_lines():
     lines = (
         verdicts.NEAR,

@@ -38,6 +38,7 @@
       for (const body of table.tBodies)
         for (const row of body.rows)
           [...row.cells].forEach((cell, i) => (cell.dataset.label = i ? (names[i] ?? "") : ""));
+      table.dataset.rows = names[0] ?? ""; // what the rows are, and often what all cells are: said once, above them
       table.classList.add("emt-stacked");
     }
   }

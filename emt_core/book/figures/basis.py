@@ -12,10 +12,12 @@ from emt_core.book.figures.style import BLACK, BLUE, DASHES, LINES, Values, as_n
 
 
 def becomes(W_hh: Values, in_basis: Values, phi: Values, history: int, dim: int) -> Figure:
-    """Three matrices beside each other: the recurrent weights (N, N) as they are, the same in the privileged basis
-    (K, K), K >= S·D, and Φ (S·D, S·D). The first has a colour scale of its own, the others share one."""
+    """Three matrices: above, the recurrent weights (N, N) as they are; below, the same in the privileged basis (K, K),
+    K >= S·D, beside Φ (S·D, S·D). The first has a colour scale of its own, the others share one."""
     W_hh = as_numpy(W_hh, "W_hh", None, None, real=True)
-    figure, axes = plt.subplots(1, 3, figsize=(8.2, 3.0), width_ratios=[1, 1, 1])
+    figure, by_name = plt.subplot_mosaic([[".", "units", "units", "."], ["basis", "basis", "phi", "phi"]],
+                                         figsize=(6.0, 6.2))  # fmt: skip
+    axes = [by_name[name] for name in ("units", "basis", "phi")]
     framed(axes[0], W_hh, float(np.quantile(np.abs(W_hh), 0.995)) or 1.0, "W_hh, by units")
     axes[0].set(xticks=[0, len(W_hh) - 1], yticks=[0, len(W_hh) - 1])
     axes[0].set_xticklabels(["1", str(len(W_hh))])
@@ -23,9 +25,6 @@ def becomes(W_hh: Values, in_basis: Values, phi: Values, history: int, dim: int)
     vmax = float(max(np.abs(as_numpy(m, "matrix", None, None)).max() for m in (in_basis, phi)))
     block_grid(in_basis, history, dim, ax=axes[1], title="W_hh, in its basis", vmax=vmax)
     block_grid(phi, history, dim, ax=axes[2], title="Φ, from the task", vmax=vmax)
-    for ax in axes:
-        ax.tick_params(labelsize=9)
-        ax.title.set_fontsize(12)
     return figure
 
 
@@ -50,7 +49,7 @@ def ways(tasks: Mapping[str, Mapping[str, Values]]) -> Figure:
     columns = min(2, len(tasks))
     rows = -(-len(tasks) // columns)
     names = list(next(iter(tasks.values())))
-    size = (1.6 + 3.1 * columns, 0.6 + rows * (0.9 + 0.27 * len(names)))
+    size = (1.8 + 2.1 * columns, 0.6 + rows * (0.9 + 0.27 * len(names)))
     figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
     for ax in axes.flat[len(tasks) :]:
         ax.set_axis_off()
@@ -60,10 +59,10 @@ def ways(tasks: Mapping[str, Mapping[str, Values]]) -> Figure:
             heights = row + jitter(len(shares))
             ax.plot([np.median(shares)] * 2, [row - 0.38, row + 0.38], color=BLACK, linewidth=2.5, zorder=2)
             ax.scatter(shares, heights, s=20, color=BLUE, edgecolors="white", linewidths=0.4, zorder=3)
-        ax.set_yticks(range(len(names)), names, fontsize=10)
-        ax.set_title(task, fontsize=12)
+        ax.set_yticks(range(len(names)), names)
+        ax.set_title(task)
         ax.grid(axis="y", visible=False)
     for ax in axes[-1] if len(tasks) % columns == 0 else axes.flat[-columns - 1 :]:
-        ax.set_xlabel("contents that agree (%)")
+        ax.set_xlabel("signs right (%)")
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     return figure

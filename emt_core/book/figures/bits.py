@@ -59,7 +59,7 @@ def by_hand(
     γ (G,); a line at ``exact``, up to which an onion is read in exact numbers. Right: significant bits (P,) that a code
     needs to keep so many positions (P,); NaN where none will do."""
     x, at = as_numpy(gammas, "gammas", None, real=True), as_numpy(lengths, "lengths", None, real=True)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 4.2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 4.9))
     for (name, pair), color, marker in zip(kept.items(), cycle(LINES), cycle(MARKERS), strict=False):
         measured, promised = (as_numpy(v, name, len(x), real=True).astype(float) for v in pair)
         promised[promised < 1] = np.nan
@@ -69,7 +69,6 @@ def by_hand(
     left.set_yscale("log", base=2)
     _plain(left, "y", 2 ** np.arange(6))
     left.set(xlabel="γ of the onion", ylabel="positions that survive")
-    left.legend(fontsize=10)
     for (name, values), color, marker, dash in zip(
         needed.items(), cycle(LINES), cycle(MARKERS), cycle(DASHES), strict=False
     ):
@@ -78,7 +77,8 @@ def by_hand(
     right.set_xscale("log", base=2)
     _plain(right, "x", at)
     right.set(xlabel="positions to keep", ylabel="significant bits needed", ylim=(0, None))
-    right.legend(fontsize=10, loc="upper left")
+    for ax in (left, right):  # below: lines go everywhere
+        ax.legend(fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     return figure
 
 

@@ -79,16 +79,19 @@ def recall(
 
 
 def departure(substeps: Values, distances: Values) -> Axes:
-    """Distances to the flow (M, X), a thin line each and their median bold, against substeps (X,), both logarithmic."""
+    """Distances to the flow (M, X), a thin line each and their median bold, against substeps (X,), both logarithmic.
+    What takes a single step is named below all lines, where none runs through the words."""
     substeps = as_numpy(substeps, "substeps", None)
     distances = ensemble(distances, "distances", len(substeps))
     ax = plt.subplots(figsize=(6, 3.4))[1]
     ax.loglog(substeps, distances.T, color=BLUE, linewidth=0.8, alpha=0.35)
     median = np.median(distances, axis=0)
     ax.loglog(substeps, median, "o-", color=BLUE, linewidth=2.4)
-    ax.annotate("the recurrent network", (substeps[0], median[0]), xytext=(14, 6), textcoords="offset points",
-                color=VERMILLION, fontweight="bold")  # fmt: skip
+    arrow = {"arrowstyle": "-", "color": VERMILLION, "linewidth": 1.2, "shrinkB": 6}
+    ax.annotate("the recurrent network", (substeps[0], median[0]), xytext=(0.02, 0.06), textcoords="axes fraction",
+                color=VERMILLION, fontweight="bold", arrowprops=arrow | {"relpos": (0.13, 1)})  # fmt: skip
+    ax.plot(substeps[0], median[0], "o", color=VERMILLION, markersize=9, zorder=4)
     ax.set_xticks(substeps, [f"{n:g}" for n in substeps], minor=False)
     ax.set_xticks([], minor=True)
-    ax.set(xlabel="Euler steps per T_f", ylabel="distance to the flow / state")
+    ax.set(xlabel="Euler steps per $T_f$", ylabel="distance to the flow / state")
     return ax

@@ -8,7 +8,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emt_core.book.figures.style import BLACK, DASHES, GRAY, LINES, MARKERS, Values, as_numpy, bundle, jitter
+from emt_core.book.figures.style import (
+    BLACK,
+    DASHES,
+    GRAY,
+    LINES,
+    MARKERS,
+    Values,
+    as_numpy,
+    bundle,
+    jitter,
+    shared_panels,
+)
 
 FLOOR = 1e-8  # distances below are rounding: drawn there
 
@@ -32,17 +43,16 @@ def decay(steps: Values, accuracy: Mapping[str, Values], later: Values, kept: Ma
 def along_cycles(elasticity: Mapping[str, Sequence[Values]]) -> Figure:
     """Elasticities along cycles, each entry followed by the one that it takes its content from: a panel a name, a line
     for each cycle, (length,). 1: an error of the amplitude is kept; 0: it is gone."""
-    figure, axes = plt.subplots(
-        1, len(elasticity), figsize=(3.1 * len(elasticity) + 0.8, 3.4), sharey=True, squeeze=False
-    )
-    for ax, (name, cycles) in zip(axes[0], elasticity.items(), strict=True):
+    figure, axes = shared_panels(len(elasticity), (3.3, 2.3), (0.7, 0.5))
+    for ax, (name, cycles) in zip(axes.flat, elasticity.items(), strict=False):
         ax.axhline(1, color=GRAY, linestyle=":", linewidth=1)
         for values, color, marker in zip(cycles, cycle(LINES), cycle(MARKERS), strict=False):
             y = as_numpy(values, name, None, real=True)
             ax.plot(np.arange(1, len(y) + 1), y, color=color, marker=marker, markersize=5, linewidth=1.4)
-        ax.set(xlabel="place on the cycle", ylim=(-0.04, 1.1))
+        ax.set(ylim=(-0.04, 1.1))
         ax.set_title(name, fontsize=12)
-    axes[0, 0].set_ylabel("elasticity")
+    figure.supxlabel("place on the cycle", fontsize=12)
+    figure.supylabel("elasticity", fontsize=12)
     return figure
 
 

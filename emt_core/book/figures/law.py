@@ -1,4 +1,4 @@
-"""All networks in one triangle: how far each keeps positions apart by rotating, by routing, and by size alone."""
+"""All networks in one triangle: how far rotating, and routing or placing, part positions, and how far these overlap."""
 
 from collections.abc import Mapping
 

@@ -75,7 +75,9 @@ def clouds(states: Mapping[str, Values], first: Values, names: Sequence[str]) ->
     figure, axes = plt.subplots(1, len(states), figsize=(3.8 * len(states), 3.9), squeeze=False)
     for ax, (title, values) in zip(axes[0], states.items(), strict=True):
         h = as_numpy(values, title, len(first), 2)
-        ax.scatter(*h.T, s=5, c=[LINES[v % len(LINES)] for v in first], linewidths=0, rasterized=True)
+        mixed = np.random.default_rng(0).permutation(len(h))  # else a cloud would cover those drawn before it
+        colors = [LINES[v % len(LINES)] for v in first[mixed]]
+        ax.scatter(*h[mixed].T, s=5, c=colors, linewidths=0, rasterized=True)
         lettered(ax, np.array([h[first == v].mean(0) for v in range(len(names))]), names)
         ax.set_title(title)
         _square(ax, 1.08 * float(np.abs(h).max()))

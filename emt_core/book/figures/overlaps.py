@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from emt_core.book.figures import codes
 from emt_core.book.figures.labels import beside
+from emt_core.book.figures.repeating import ORDERED
 from emt_core.book.figures.style import DASHES, GRAY, LINES, MARKERS, Values, as_numpy
 
 
@@ -22,7 +23,7 @@ def everyone(points: Mapping[str, Values], family: Values, only_overlap: Mapping
     ax.legend(loc="upper left")
     ends = as_numpy(family, "family", None, 2)
     (low, flat), (high, steep) = ends[0].tolist(), ends[-1].tolist()
-    ax.text(low + 0.02, flat + 0.05, "subspaces, by hand", fontsize=10, color=GRAY, va="center")
+    ax.text(low - 0.02, flat - 0.035, "subspaces, by hand", fontsize=10, color=GRAY, va="center")
     ax.text(high, steep + 0.045, "onion, by hand", fontsize=10, color=GRAY, ha="center")
     for name, values in only_overlap.items():
         overlap = as_numpy(values, name, None)
@@ -54,10 +55,10 @@ def over_units(curves: Mapping[str, Mapping[str, Mapping[int, Values]]], units: 
 
 def room(dimension: Mapping, sizes: Mapping, gates: Mapping, units: Sequence[int]) -> Figure:
     """Dimension of the states over units; size of the layers relative to the first, and update gate, over positions.
-    Each maps (units, variant) to (K,) or (L,), variant 0 solid and 1 dashed; brighter is larger."""
+    Each maps (units, variant) to (K,) or (L,), variant 0 solid and 1 dashed; from blue to ochre as N grows."""
     figure, axes = plt.subplots(1, 3, figsize=(9.4, 3.6))
     for (n, variant), values in dimension.items():
-        color = plt.get_cmap("cividis")(0.9 * units.index(n) / max(len(units) - 1, 1))
+        color = ORDERED(units.index(n) / max(len(units) - 1, 1))
         values = as_numpy(values, f"dimension, N = {n}", None)
         axes[0].loglog(np.full(len(values), n), values, "ox"[variant], color=color, markersize=6)
         style = dict(color=color, linestyle=("-", "--")[variant])

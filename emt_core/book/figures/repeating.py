@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -20,6 +21,9 @@ from emt_core.book.figures.style import (
     as_numpy,
     ensemble,
 )
+
+# For lines in an order: neither end is lost on white, nor on black where a page turns the picture dark.
+ORDERED = LinearSegmentedColormap.from_list("ordered", ["#1f5fb0", "#77777f", "#b07800"])
 
 
 def learning(steps: Values, right: Values, loss: Values) -> Figure:
@@ -73,7 +77,7 @@ def lives(effects: Mapping[str, Values]) -> Figure:
         sizes = as_numpy(values, title, None, None)
         length = len(sizes)
         for p, size in enumerate(sizes):
-            color = plt.get_cmap("cividis")(0.85 * p / max(length - 1, 1))  # its yellow is too pale for a line
+            color = ORDERED(p / max(length - 1, 1))
             ax.plot(range(p + 1, 2 * length + 1), size[p:], color=color, linewidth=1.5)
             ax.plot(length + 1 + p, size[length + p], "o", color=color, markersize=6)
         ax.axvline(length + 0.5, color=BLACK, linewidth=1)

@@ -6,12 +6,20 @@ from itertools import cycle
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from emt_core.book.figures.style import BLACK, BLUE, GRAY, LINES, MARKERS, VERMILLION, Values, as_numpy, jitter
-
-SHADES = LinearSegmentedColormap.from_list("explained", ["#ffffff", BLUE, "#00304e"])
+from emt_core.book.figures.style import (
+    BLACK,
+    BLUE,
+    GRAY,
+    LINES,
+    MARKERS,
+    SHADES,
+    VERMILLION,
+    Values,
+    as_numpy,
+    jitter,
+)
 
 
 def blue_line(rows: Values, lead: int, *, treble: int = 0, bell: int = 1, ax: Axes | None = None) -> Axes:

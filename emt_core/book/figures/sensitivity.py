@@ -21,6 +21,7 @@ from emt_core.book.figures.style import (
     as_numpy,
     bundle,
     percent_table,
+    shared_panels,
 )
 
 COSTS = LinearSegmentedColormap.from_list("costs", ["#ffffff", VERMILLION])
@@ -69,8 +70,8 @@ def first_order(sigma: Values, cases: Mapping[str, tuple[Values, Values, Values]
     """A panel for each case, double logarithmic, over σ (X,): what is measured as marks, first order and bound as
     lines, (X, M) each; medians, the measured with its range. Where most bounds are infinite there is none."""
     sigma = as_numpy(sigma, "sigma", None, real=True)
-    figure, axes = plt.subplots(1, len(cases), figsize=(0.9 + 2.9 * len(cases), 3.8), sharey=True, squeeze=False)
-    for ax, (case, values) in zip(axes[0], cases.items(), strict=True):
+    figure, axes = shared_panels(len(cases), (3.2, 2.5), (0.9, 0.9))
+    for ax, (case, values) in zip(axes.flat, cases.items(), strict=False):
         measured, first, bound = (np.maximum(_lines(v, f"cases[{case!r}]", len(sigma)), FLOOR) for v in values)
         middle = np.median(measured, axis=1)
         reach = np.stack([middle - measured.min(1), measured.max(1) - middle])
@@ -79,10 +80,11 @@ def first_order(sigma: Values, cases: Mapping[str, tuple[Values, Values, Values]
         ax.plot(sigma, np.median(first, axis=1), "-", color=BLUE, label="first order")
         highest = np.median(bound, axis=1)
         ax.plot(sigma, np.where(np.isfinite(highest), highest, np.nan), "--", color=VERMILLION, label="bound")
-        ax.set(xscale="log", yscale="log", xlabel="noise σ")
+        ax.set(xscale="log", yscale="log")
         ax.set_title(case, fontsize=12)
-    axes[0, 0].set_ylabel("change of Ψ*WΨ / ‖Φ‖")
-    _legend(figure, axes)
+    figure.supxlabel("noise σ", fontsize=12)
+    figure.supylabel("change of Ψ*WΨ / ‖Φ‖", fontsize=12)
+    _legend(figure, axes, "upper")
     return figure
 
 
@@ -108,11 +110,11 @@ def _draw(ax: Axes, x: np.ndarray, curves: Mapping[str, Values]) -> None:
         ax.axhline(0, color=GRAY, linestyle=":", linewidth=1)
 
 
-def _legend(figure: Figure, axes: np.ndarray) -> None:
-    """One legend for all panels, below them."""
+def _legend(figure: Figure, axes: np.ndarray, where: str = "lower") -> None:
+    """One legend for all panels, below or above them."""
     found: dict = {}
     for ax in axes.flat:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(name, handle)
     columns = 2 if max(map(len, found)) > 20 else 4
-    figure.legend(found.values(), found, loc="outside lower center", ncols=min(len(found), columns), fontsize=10.5)
+    figure.legend(found.values(), found, loc=f"outside {where} center", ncols=min(len(found), columns), fontsize=10.5)

@@ -26,18 +26,24 @@ def side_by_side(
         handles, names = ax.get_legend_handles_labels()
         ax.get_legend().remove()
         ax.set(xlabel="", ylabel="", xlim=(-1.45, 1.45), ylim=(-1.45, 1.45))
+        dots = np.asarray(as_numpy(found, "learned", None))
         for text in ax.texts:
-            text.set_position(0.7 * np.array(text.get_position()) / np.hypot(*text.get_position()))
+            inside = 0.7 * np.exp(1j * (np.angle(complex(*text.get_position())) + np.array([0, 0.35, -0.35])))
+            room = np.abs(dots[:, None] - inside).min(0, initial=9.0)
+            best = inside[np.argmax(room > 0.15) if (room > 0.15).any() else np.argmax(room)]  # the first with room
+            text.set_position((best.real, best.imag))
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     return figure
 
 
-def cells(names: Sequence[str], printed: Values, errors: Sequence[Values], notes: Sequence[str]) -> Figure:
+def cells(
+    names: Sequence[str], printed: Values, errors: Sequence[Values], notes: Sequence[str], *, head: str = ""
+) -> Figure:
     """Cells of a table of errors, a row each: the printed number (R,) as a bar within the band of a factor of two
     around it, the errors of our seeds that matched (dots, none or more a row), their mean (diamond), and a note at the
-    right. The axis is logarithmic; the first row is on top."""
+    right. The axis is logarithmic; the first row is on top, with ``head`` above the names."""
     printed = as_numpy(printed, "printed", len(names), real=True)
-    figure, ax = plt.subplots(figsize=(7.4, 0.9 + 0.36 * len(names)))
+    figure, ax = plt.subplots(figsize=(6.0, 1.3 + 0.36 * len(names)))
     for row, (bar, values, note) in enumerate(zip(printed, errors, notes, strict=True)):
         values = as_numpy(values, f"errors[{row}]", None, real=True)
         ax.barh(row, 1.5 * bar, left=bar / 2, height=0.8, color="#d9d9d9", zorder=1)
@@ -46,16 +52,26 @@ def cells(names: Sequence[str], printed: Values, errors: Sequence[Values], notes
         ax.scatter(values, row + aside, s=14, color=BLUE, alpha=0.7, linewidths=0, zorder=3)
         if len(values):
             ax.scatter([values.mean()], [row], marker="D", s=60, color=BLUE, edgecolors="white", zorder=4)
-        ax.text(1.01, row, note, transform=ax.get_yaxis_transform(), va="center", fontsize=10)
+        ax.text(1.01, row, note, transform=ax.get_yaxis_transform(), va="center")
+    ax.annotate(head, (0, 1), (-4, 2), xycoords="axes fraction", textcoords="offset points", ha="right", va="bottom")
     for marker, label in (("|", "paper"), ("D", "here: mean"), (".", "here: a seed")):
         color = VERMILLION if marker == "|" else BLUE
         ax.scatter([], [], marker=marker, s=60, color=color, linewidths=2 if marker == "|" else 0, label=label)
     ax.barh([0], [0], color="#d9d9d9", label="within a factor of two")
     ax.set(xscale="log", xlabel="spectral error (rad), greedy matching", ylim=(len(names) - 0.5, -0.5))
-    ax.set_yticks(range(len(names)), names, fontsize=10)
+    ax.set_yticks(range(len(names)), names)
     ax.grid(visible=False, axis="y")
-    figure.legend(loc="outside upper center", ncols=4, fontsize=10, handletextpad=0.3, columnspacing=1.2)
+    figure.legend(loc="outside upper center", ncols=2, handletextpad=0.3, columnspacing=1.2)
     return figure
+
+
+def _free_side(dot: tuple, radius: float, others: list[tuple], unit: float) -> tuple[float, float]:
+    """Where a number stands beside a dot, in points from its centre: right of it, or above, left or below, whichever
+    comes first without another dot there. ``others`` are (x, y, radius); ``unit`` is the length of 1 in points."""
+    sides = [np.array(side) * (radius + 7) for side in ((1, 0), (0, 1), (-1, 0), (0, -1))]
+    spare = [min((np.hypot(*(unit * (np.array(o[:2]) - dot) - s)) - o[2] for o in others), default=9.0) for s in sides]
+    best = next((k for k, room in enumerate(spare) if room > 6), int(np.argmax(spare)))
+    return float(sides[best][0]), float(sides[best][1])
 
 
 def found_and_wanted(wanted: Values, found: Sequence[Values]) -> Axes:
@@ -67,12 +83,13 @@ def found_and_wanted(wanted: Values, found: Sequence[Values]) -> Axes:
     for rank, counts in zip(wanted.tolist(), found, strict=True):
         of_rank.setdefault(rank, []).extend(as_numpy(counts, "found", None).tolist())
     reach = max(*of_rank, *(max(c) for c in of_rank.values())) + 1
-    for rank, counts in of_rank.items():
-        for level in sorted(set(counts)):
-            here = counts.count(level)
-            ax.scatter(rank, level, s=34 * here, color=BLUE, alpha=0.75, linewidths=0, zorder=3)
-            if here > 1:
-                ax.annotate(f"{here}", (rank, level), (3 + 3 * here**0.5, 0), textcoords="offset points", va="center")
+    dots = {(rank, level): counts.count(level) for rank, counts in of_rank.items() for level in sorted(set(counts))}
+    for dot, here in dots.items():
+        ax.scatter(*dot, s=34 * here, color=BLUE, alpha=0.75, linewidths=0, zorder=3)
+        if here > 1:
+            others = [(*other, 3.3 * n**0.5) for other, n in dots.items() if other != dot]
+            aside = _free_side(dot, 3.3 * here**0.5, others, 300 / reach)  # the axes are about 300 points wide
+            ax.annotate(f"{here}", dot, aside, textcoords="offset points", ha="center", va="center")
     ax.plot([0, reach], [0, reach], color=GRAY, linewidth=1)
     ax.text(0.04, 0.95, "more than the theory asks for", transform=ax.transAxes, va="top")
     ax.text(0.96, 0.05, "not all found yet", transform=ax.transAxes, ha="right")

@@ -8,6 +8,7 @@ so that the site can invert a picture for dark mode.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -27,6 +28,7 @@ LINES = BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK = STYLE["axes.prop_c
 GRAY = "#777777"  # of what is only to compare with
 MARKERS = "os^DvPX*"
 DASHES = "-", "--", "-.", ":"
+SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", BLUE, "#00304e"])  # from 0 to 1
 DIVERGING = LinearSegmentedColormap.from_list("emt", ["#00456e", BLUE, "#ffffff", VERMILLION, "#7a3600"])
 
 
@@ -77,6 +79,17 @@ def panels(count: int, columns: int, panel: tuple, margin: tuple) -> tuple[Figur
     return figure, axes
 
 
+def shared_panels(count: int, panel: tuple, margin: tuple) -> tuple[Figure, np.ndarray]:
+    """As `panels`, two in a row, with the same axes in all: ticks and labels belong at the left and below."""
+    rows, columns = -(-count // 2), min(2, count)
+    size = margin[0] + panel[0] * columns, margin[1] + panel[1] * rows
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+        axes[rows - 2, -1].tick_params(labelbottom=True)
+    return figure, axes
+
+
 def bundle(ax: Axes, x: np.ndarray, lines: np.ndarray, **look: Any) -> None:
     """A thin line for each network, (M, X) over x (X,), and a bold one for their median."""
     ax.plot(x, lines.T, color=look["color"], linewidth=0.7, alpha=0.5)
@@ -88,7 +101,8 @@ def percent_table(
     most: float = 1.0, **ticks: Any,
 ) -> Figure:  # fmt: skip
     """Shares (R, C) in percent, NaN as a dash, on `shades` from 0 to `most`: one row a name, and columns in `groups`,
-    each under its title. `ticks`: how the names of columns are written."""
+    each under its title, broken where its columns are too narrow for it. `ticks`: how the names of columns are written.
+    """
     widths = [len(group) for group in groups.values()]
     size = 1.6 + 0.5 * sum(widths) + 0.15 * len(groups), 1.6 + 0.4 * len(rows)
     figure, axes = plt.subplots(1, len(groups), figsize=size, width_ratios=widths, sharey=True, squeeze=False)
@@ -101,7 +115,7 @@ def percent_table(
             ax.text(c, r, text, ha="center", va="center", fontsize=11, color=color)
         ax.set_xticks(range(len(group)), group, fontsize=10, **ticks)
         ax.set_yticks(range(len(rows)), rows, fontsize=11)
-        ax.set_title(title, fontsize=12)
+        ax.set_title(fill(title, max(1, 5 * len(group)), break_long_words=False), fontsize=12)
         ax.tick_params(length=0)
         ax.grid(False)
         for edge in range(1, len(group)):

@@ -68,14 +68,15 @@ def acquired(steps: Values, places: Values, dimensions: Values, span: tuple[floa
     right, over training steps (X,). The lines of a panel are joined by a shade, so that its width is how far they are
     apart; `span` is the part of the steps that is shown."""
     steps = as_numpy(steps, "steps", None)
-    figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.9), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(6.2, 3.9), sharey=True)
     for ax, values, what in zip(axes, (dimensions, places), ("dimension", "place in the round"), strict=True):
         share = 100 * as_numpy(values, what, len(steps), None, real=True)
         ax.fill_between(steps, share.min(1), share.max(1), color="#cccccc", alpha=0.7, linewidth=0)
         for k, (line, dash, color) in enumerate(zip(share.T, cycle(DASHES), cycle(LINES), strict=False)):
             ax.plot(steps, line, linestyle=dash, color=color, label=f"{k + 1}", linewidth=2.2)
-        ax.set(title=f"one line per {what}", xlabel="training step", xlim=span)
-        ax.legend(title=what.split(" ")[0], loc="lower right", fontsize=10, ncols=2)
+        ax.set(xlabel="training step", xlim=span)
+        ax.set_title(f"one line per {what}", fontsize=12)
+        ax.legend(title=what.split(" ")[0], loc="lower right", ncols=2, handlelength=1.6, columnspacing=0.8)
     axes[0].set_ylabel("signs right (%)")
     return figure
 

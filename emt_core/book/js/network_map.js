@@ -1,8 +1,9 @@
-// Networks in a triangle. A corner is a way to keep positions apart: the nearer a dot, the more its network does so.
+// Networks in a triangle. The lower corners are ways to keep positions apart, the upper one is the overlap that is left.
 
 const [HIGH, TOP, REACH] = [376, 34, 28]; // of the picture; above the triangle; how far off a press still finds a dot
 const CORNERS = [[26, 336], [374, 336], [200, 336 - 348 * Math.sqrt(0.75)]];
 const VIEWS = [["triangle", "triangle"], ["size", "overlap × size"]];
+const WIDE = 7.4; // a letter of a name, about
 const CELL = 20; // of the matrix of overlaps
 
 // Shares of the three corners to a place in the picture.
@@ -24,6 +25,9 @@ export function ways(seen, groupOf, i) {
   return { ArrowRight: seen[at + 1], ArrowLeft: seen[at - 1], ArrowDown: firsts[own + 1], ArrowUp: firsts[own - 1],
     Home: seen[0], End: seen.at(-1) };
 }
+
+// A network's name with its group, unless the name begins with it.
+const full = ({ name, group }) => (name.startsWith(group) ? name : `${name} (${group})`);
 
 const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 const extent = (values) => [Math.min(...values), Math.max(...values)];
@@ -130,8 +134,8 @@ function render({ model, el }) {
   const style = (k) => `--hue: ${HUES[k % HUES.length]}`;
   const look = (k) => `emt-mark${k < SHAPES.length ? "" : " emt-hollow"}`;
   const shape = (k, transform) => svg("path", { d: SHAPES[k % SHAPES.length], class: look(k), transform });
-  const told = ({ name, group, place }) =>
-    `${name} (${group}): ${place.map((share, k) => `${corners[k].split(" ")[0]} ${percent(share)}`).join(", ")}`;
+  const told = ({ place, ...named }) =>
+    `${full(named)}: ${place.map((share, k) => `${corners[k].split(" ")[0]} ${percent(share)}`).join(", ")}`;
 
   const dots = networks.map((network, i) => {
     const dot = svg("g", { class: "emt-network", role: "button", style: style(kindOf(i)), "aria-label": told(network) },
@@ -183,15 +187,32 @@ function render({ model, el }) {
   const [matrix, curve, rows] = [html("div", { class: "emt-matrix" }), html("div"), html("div")];
   const link = html("a");
 
+  // Where a name may stand beside a dot, within the picture: at its side, above and below; and how many dots it covers.
+  function besides(x, y, name) {
+    const width = WIDE * name.length;
+    const right = x > WIDTH / 2;
+    const middle = clamp(x, width / 2, WIDTH - width / 2);
+    return [[x + (right ? -17 : 17), y + 5, right ? "emt-left" : "emt-start"], [middle, y - 16, ""], [middle, y + 25, ""]];
+  }
+
+  function covered([x, y, side]) {
+    const width = WIDE * label.textContent.length;
+    const from = side === "emt-start" ? x : side === "emt-left" ? x - width : x - width / 2;
+    return networks.filter((_, j) => {
+      const [left, top] = spot(j);
+      return inSight(j) && left > from - 7 && left < from + width + 7 && Math.abs(top - y + 5) < 13;
+    }).length;
+  }
+
   // The panel of the network under the pointer or with the focus, or else of the chosen one.
   function point(i) {
     const network = networks[i];
     const [x, y] = spot(i);
-    const right = x > WIDTH / 2;
     label.textContent = network.name;
-    const side = right ? "emt-left" : "emt-start"; // of the dot, so that the name stays within the picture
-    append(label, { x: x + (right ? -17 : 17), y: y + 5, class: `emt-text ${side}` }, []);
-    title.textContent = network.name === network.group ? network.name : `${network.name} (${network.group})`;
+    const [left, top, side] = besides(x, y, network.name).reduce((best, place) =>
+      covered(place) < covered(best) ? place : best);
+    append(label, { x: left, y: top, class: `emt-text ${side}` }, []);
+    title.textContent = full(network);
     numbers.replaceChildren(...network.numbers.map(([key, value]) =>
       html("div", {}, html("dt", {}, key), html("dd", {}, digits(value)))));
     numbers.hidden = !network.numbers.length;
@@ -245,8 +266,9 @@ function render({ model, el }) {
       html("div", {}, title, numbers, note("heading", "overlap of two positions"), matrix,
         html("div", { class: "emt-buttons" }, note("heading", "layer sizes (first: 1)"), scale), curve, link)),
     html("details", {}, html("summary", {}, "Overlaps and sizes as a table"), rows),
-    note("key", "A dot is a network. The nearer it is to a corner, the more it keeps the tokens of different " +
-      "positions apart in that way: by turning them, by leading them to places of their own, or by their size alone."),
+    note("key", "A dot is a network. The nearer it is to one of the lower corners, the more it keeps the tokens of " +
+      "different positions apart in that way: by turning them, or by leading them to places of their own. Near the top " +
+      "positions share their directions, and only size, if anything, tells them apart."),
     ...captionOf(model)));
   redraw();
   return () => {

@@ -1,5 +1,5 @@
-// One sequence stored three ways. Layer p of token v is γ^(ρp) (√(1−ρ) own axis of (p, v) + √ρ axis of v), ρ the overlap:
-// two layers of one token meet at the cosine ρ. ρ = 0: every position has axes of its own (subspaces); ρ = 1: a token has
+// One sequence stored three ways. Layer p of token v is γ^(ρp) (√(1−ρ) own axis of (p, v) + √ρ axis of v), ρ the alignment:
+// two layers of one token meet at the cosine ρ, and the overlap of two positions is ρ². ρ = 0: every position has axes of its own (subspaces); ρ = 1: a token has
 // one direction, and how large the layer is tells the position (onion).
 
 const SAMPLES = 300; // sequences that the linear reader learns from, and as many that both readers are tried on
@@ -126,7 +126,7 @@ function render({ model, el }) {
   const menus = tokenMenus("Tokens of the sequence", names, (p, token) =>
     put({ tokens: model.get("tokens").map((old, q) => (q === p ? token : old)) }));
   const readSlider = slider("Tokens read", 0, model.get("tokens").length, 1, (read) => put({ read }));
-  const overlapSlider = slider("Overlap", 0, 1, 0.01, (overlap) => put({ overlap }));
+  const overlapSlider = slider("Alignment", 0, 1, 0.01, (overlap) => put({ overlap }));
   const noiseSlider = slider("Noise on each axis", 0, 0.1, 0.005, (noise) => put({ noise }));
   const [subspaces, onion, between] = [html("div"), html("div"), html("div")];
   const sum = note("key");
@@ -156,8 +156,8 @@ function render({ model, el }) {
     noiseSlider.show(noise, noise.toFixed(3));
     draw(subspaces, tokens, 0, "Subspaces, one group of axes for each position");
     draw(onion, tokens, 1, "Onion, one axis for each token");
-    draw(between, tokens, overlap, `Layers with overlap ${overlap.toFixed(2)}`);
-    betweenHeading.textContent = `between: layers that overlap, cosine ${overlap.toFixed(2)}`;
+    draw(between, tokens, overlap, `Layers with alignment ${overlap.toFixed(2)}`);
+    betweenHeading.textContent = `between: layers with alignment ${overlap.toFixed(2)}, overlap ${(overlap ** 2).toFixed(2)}`;
     const state = store(tokens, 0, names.length, 1, gamma);
     sum.textContent = `State: ${names.map((name, v) => `${name} ${state[v].toFixed(2)}`).join(", ")}. The largest is the ` +
       "token at position 0; take 1 off it, and the largest is the one at position 1; and so on.";
@@ -172,7 +172,7 @@ function render({ model, el }) {
       html("tr", {}, html("td"), ...all.map((_, p) => html("th", { scope: "col" }, `pos. ${p}`))),
       row("linear", known.linear), row("peeling", known.peeling));
     const list = (values) => values.map((value) => Math.round(100 * value)).join(", ");
-    status.textContent = `${read} of ${all.length} tokens read. Overlap ${overlap.toFixed(2)}, noise ${noise.toFixed(3)}: the ` +
+    status.textContent = `${read} of ${all.length} tokens read. Alignment ${overlap.toFixed(2)}, noise ${noise.toFixed(3)}: the ` +
       `linear reader gets ${list(known.linear)} % of positions 0 to ${all.length - 1} right, peeling ${list(known.peeling)} %.`;
   }
 
@@ -184,7 +184,7 @@ function render({ model, el }) {
       html("div", {}, note("heading", `onion: an axis for each token, each layer ${gamma} of the last`), onion, sum)),
     betweenHeading, between, overlapSlider.element, noiseSlider.element, table, status,
     note("key", "Each bar is an axis of the state, and each piece of it a layer, with the number of its position. " +
-      "Overlap 0 is the first code, 1 the second."),
+      "Alignment 0 is the first code, 1 the second."),
     ...captionOf(model)));
   redraw();
   return () => {
