@@ -73,3 +73,9 @@ def test_an_import_within_a_function_is_seen(tmp_path, monkeypatch):
     (tmp_path / "x.py").write_text("def f():\n    from emt_core.book import claims\n")
     monkeypatch.setitem(globals(), "name_of", lambda path: "emt_core.support.x")
     assert imported(tmp_path / "x.py") == {"emt_core.book.claims"}
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """pytest would import the first for both, and not run the second."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
