@@ -21,7 +21,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -32,7 +32,6 @@ from emt_core.networks.kernels.shapes import check_shapes
 from emt_core.support.checks import Self, integer
 from emt_core.tasks.sequences import each
 
-E = TypeVar("E", bound="Ensemble")
 Generators = Sequence[torch.Generator]  #: one a model
 Scan = Callable[..., Tensor]  #: what :meth:`Cell.scan` makes
 Look = Callable[[str, Tensor], Tensor]  #: who sees a named value, and says what is used in its place
@@ -95,7 +94,7 @@ class Ensemble:
     __hash__ = None  # type: ignore[assignment]
 
 
-def together(ensembles: Iterable[E]) -> E:
+def together(ensembles: Iterable[Ensemble]) -> Any:
     """All models of several ensembles as one, in their order: what indexing takes apart. Small networks run faster side
     by side than in turn.
 
