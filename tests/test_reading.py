@@ -268,7 +268,7 @@ def test_colab_and_binder_in_an_emulation(tmp_path):
             first.source = "import google.colab\n" + first.source
         nbformat.write(notebook, folder / "x.ipynb")
         command = [python, "-m", "nbconvert", "--to", "notebook", "--execute", "x.ipynb", "--output", "out.ipynb"]
-        command.append("--ExecutePreprocessor.timeout=600")  # a cell whose reply is lost must not hang the run
+        command += ["--ExecutePreprocessor.timeout=600"]  # a cell whose reply is lost must not hang the run
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "JUPYTER", "IPYTHON"))}
         clean |= {
             "JUPYTER_DATA_DIR": str(tmp_path / "jupyter"),

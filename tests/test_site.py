@@ -140,6 +140,20 @@ def test_no_sideways_scroll_on_a_phone(browser, origin, path):
         assert problems == []
 
 
+@needs_browser
+def test_a_stacked_table_says_what_its_rows_are(browser, origin):
+    """On a phone a wide table loses its row of heads: the first stands above it, the others before each cell."""
+    heads = """() => [...document.querySelectorAll('table.emt-stacked')].filter(e => e.offsetParent).map(e =>
+                [e.tHead?.rows[0]?.cells[0]?.textContent.trim() ?? '', getComputedStyle(e, '::before').content])"""
+    with watched_page(browser, origin, viewport={"width": 390, "height": 844}) as (page, problems):
+        page.goto(f"{origin}/book/causal_tests.html")
+        settle(page)
+        found = page.evaluate(heads)
+        assert any(head for head, _ in found)
+        assert all(shown == (f'"{head}"' if head else "none") for head, shown in found), found
+        assert problems == []
+
+
 CUT = """() => [...document.querySelectorAll(
     'article :is(div.math, .emt-equation, .katex-display, pre, table, figure, .pst-scrollable-table-container)')]
   .filter(e => e.offsetParent && e.scrollWidth > e.clientWidth + 2 && getComputedStyle(e).display !== 'inline')

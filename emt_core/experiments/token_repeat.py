@@ -9,12 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import torch
-
 from emt_core.analysis import edits, probes
 from emt_core.experiments import jobs, measures
 from emt_core.experiments.table import Line, Swept, Table, about, drive, takes, weights_file
-from emt_core.networks import TokenNetwork, cell_named, load, save
+from emt_core.networks import TokenNetwork, cell_named, load, save, together
 from emt_core.networks.elman import RECURRENT_STARTS
 from emt_core.networks.rounded import unrounded
 from emt_core.networks.saving import ATTENTION
@@ -197,9 +195,7 @@ def learn(
 ) -> list[dict] | None:
     """Learn the same on networks that differ in their seed alone, and save it; what is measured of each, None if
     stopped. ``networks`` is the folder of the sweep that trained them, ``task`` what they do."""
-    first, every = lines[0], [_load(networks, line.gru) for line in lines]
-    together = {name: torch.cat([one.weights[name] for one in every]) for name in every[0].weights}
-    model = every[0].with_weights(together).to(device)
+    first, model = lines[0], together(_load(networks, line.gru) for line in lines).to(device)
     options: dict[str, Any] = {"seeds": [line.seed for line in lines], "recipe": first.recipe, "progress": False}
     options |= {"checkpoint": place.checkpoint, "stop": place.stop}
     if isinstance(first, Edit):

@@ -16,6 +16,5 @@ from emt_core.networks.vectors import VectorNetwork
 
 __all__ = [
     "CELLS", "GRU", "Attention", "Cell", "Elman", "Functions", "Reader", "TokenNetwork", "VectorNetwork", "cell_named",
-    "from_torch", "load", "run_with_cache", "run_with_hooks", "save", "to_module", "to_torch",
-    "together",
+    "from_torch", "load", "run_with_cache", "run_with_hooks", "save", "to_module", "to_torch", "together",
 ]  # fmt: skip

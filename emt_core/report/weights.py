@@ -67,12 +67,8 @@ def read(
 def _pickled(path: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-    ) as error:  # the first: torch refuses more than weights
+    # the first of them: torch refuses whatever holds more than weights
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         raise ValueError(
             f"weights must be a state dict, {path} is none, or holds more than tensors, such as a whole module: save "
             "module.state_dict(), best with safetensors.torch.save_file"

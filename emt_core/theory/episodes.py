@@ -46,8 +46,8 @@ def recall(system: GSEMM, flipped: float | int = 0.0, generators: Sequence[torch
 
     The delays start at zero. The integration goes on in pieces of 120, and with a system it ends when every memory has
     been visited, when one comes out of order, when a piece visits none that the one before had not, or after a piece
-    for every four memories. Close to the capacity a small error decides which memory is next: of 21 systems three went
-    another way with ``rtol`` 1e-2 than with 1e-6, one with 1e-3, none with 1e-4, which is used here.
+    for every four memories. Close to the capacity a small error decides which memory is next, so that ``rtol`` is 1e-4:
+    looser ones have sent some systems another way than precise ones do.
 
     Args:
         flipped: each sign of the start is turned with this probability, by the generator of its system, one for each.

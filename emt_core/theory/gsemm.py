@@ -200,12 +200,8 @@ def simulate(
         return torch.cat(rates, dim=-1).view(-1).numpy()
 
     first = torch.cat([V_f, V_h[..., : widths[1]], V_d[..., : widths[2]]], dim=-1).view(-1).numpy()
-    # states do not see each other: finite differences take all of them at once
-    sparse = (
-        {"jac_sparsity": block_diag([np.ones((sum(widths),) * 2)] * batch.numel())}
-        if method in ("Radau", "BDF")
-        else {}
-    )
+    one = np.ones((sum(widths),) * 2)  # states do not see each other: finite differences take all of them at once
+    sparse = {"jac_sparsity": block_diag([one] * batch.numel())} if method in ("Radau", "BDF") else {}
     states = torch.full((len(times), *batch, sum(widths)), math.nan, dtype=torch.float64)
     status = "done"
     try:

@@ -219,6 +219,6 @@ def _load(path: Path, identity: dict[str, Any], groups: Sequence[Group]) -> None
     # the CPU trains a few models at a time, CUDA all at once, and their generators have other states
     sizes = {i: (group.models, group.generators[0].get_state().numel()) for i, group in enumerate(groups)}
     if {i: tuple(found["generators"].shape) for i, found in stored.items()} != sizes:
-        raise ValueError(f"checkpoint {path} was written on another kind of device")
+        raise ValueError(f"checkpoint {path} was written on another kind of device, or by a version with other groups")
     for i, group in enumerate(groups):
         group.restore(stored[i])

@@ -84,7 +84,7 @@ class _Models(Group):
         # drawn also where ``start`` is given: same data then
         drawn = VectorNetwork.init(cell_named(config["cell"]), task.dim, config["hidden"], self.generators)
         self.like = drawn if start is None else start[places].to(device, torch.float32)
-        self.names, self.weights = list(self.like.weights), flat(self.like.weights)
+        self.weights = flat(self.like.weights)
         self.ensemble = self.model(self.weights)  # views, so that it is always what the updates left
         self.moment1, self.moment2 = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self.level = [0] * len(places)  # index into the curriculum's horizons
@@ -131,7 +131,7 @@ class _Models(Group):
             shape = (inputs.shape[1] + horizon, batch, network.state_size)
             noise = self.noise * torch.stack([torch.randn(shape, generator=g, device=g.device) for g in drawing])
         loss, accuracy, grads = self.loss_and_grad(network, inputs, targets, noise)
-        grad = flat({name: grads[name] for name in self.names})
+        grad = flat({name: grads[name] for name in network.weights})
         updated = self.clip_and_adam(
             weights, moment1, moment2, grad, loss, self.lr[pick], self.l2[pick], self.config["clip"], self.step + 1
         )

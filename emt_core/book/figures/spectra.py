@@ -26,7 +26,7 @@ def side_by_side(
         handles, names = ax.get_legend_handles_labels()
         ax.get_legend().remove()
         ax.set(xlabel="", ylabel="", xlim=(-1.45, 1.45), ylim=(-1.45, 1.45))
-        dots = np.asarray(as_numpy(found, "learned", None))
+        dots = as_numpy(found, "learned", None)
         for text in ax.texts:
             inside = 0.7 * np.exp(1j * (np.angle(complex(*text.get_position())) + np.array([0, 0.35, -0.35])))
             room = np.abs(dots[:, None] - inside).min(0, initial=9.0)

@@ -1,6 +1,6 @@
-// One sequence stored three ways. Layer p of token v is γ^(ρp) (√(1−ρ) own axis of (p, v) + √ρ axis of v), ρ the alignment:
-// two layers of one token meet at the cosine ρ, and the overlap of two positions is ρ². ρ = 0: every position has axes of its own (subspaces); ρ = 1: a token has
-// one direction, and how large the layer is tells the position (onion).
+// One sequence stored three ways. Layer p of token v is γ^(ρp) (√(1−ρ) own axis of (p, v) + √ρ axis of v), ρ the
+// alignment: two layers of one token meet at the cosine ρ, and the overlap of two positions is ρ². ρ = 0: every position
+// has axes of its own (subspaces); ρ = 1: a token has one direction, and how large the layer is tells the position (onion).
 
 const SAMPLES = 300; // sequences that the linear reader learns from, and as many that both readers are tried on
 const RIDGE = 1e-6; // per sample
