@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from emt_core.experiments import lifetimes, ringers
+from emt_core.experiments import copiers, lifetimes, ringers
 from emt_core.experiments.__main__ import COMMANDS
 from emt_core.experiments.provenance import as_csv, made_by
 from emt_core.experiments.side_by_side import Placed
@@ -197,21 +197,25 @@ def _lasting(shipment: _Shipment, experiment: str) -> None:
 
 
 #: conditions whose first network is shipped, by the name of its file
-RUNG = {"minimus": "minimus elman", "doubles": "doubles elman"}
+FIRST = {
+    "ringing_minimus": "minimus elman", "ringing_doubles": "doubles elman", "source_gru": "gru renamed",
+    "source_lstm": "lstm renamed",
+}  # fmt: skip
 
 
-def _change_ringing(shipment: _Shipment, experiment: str) -> None:
+def _by_condition(shipment: _Shipment, experiment: str) -> None:
+    module = CONDITIONED[experiment]
     rows, every = [], sorted({line.seed for line in shipment.table.rows})
-    for condition in ringers.CONDITIONS:
-        for line in (ringers.network(condition, seed) for seed in every):
+    for condition in module.CONDITIONS:
+        for line in (module.network(condition, seed) for seed in every):
             if line in shipment.table.rows:
                 row = {"condition": condition} | shipment.row(line)
                 rows.append({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()})
-    for name, condition in RUNG.items():
-        line = ringers.network(condition, every[0])
+    for name, condition in FIRST.items():
+        line = module.network(condition, every[0]) if condition in module.CONDITIONS else None
         if line in shipment.table.rows:
-            shipment.together(f"ringing_{name}", [line], seeds=_seeds([line]), condition=condition)
-    shipment.write("change_ringing", rows)
+            shipment.together(name, [line], seeds=_seeds([line]), condition=condition)
+    shipment.write(experiment.replace("-", "_"), rows)
 
 
 def _onions(shipment: _Shipment, experiment: str) -> None:
@@ -304,6 +308,7 @@ def _brief_rows(shipment: _Shipment, experiment: str) -> None:
 SHIPPED_CELLS = ("elman", "gru", "lstm", "lru", "deltanet", "attention")
 ONIONS = {"onion-gru": ("onion_gru", "gru"), "onion-interventions": ("onion_interventions", "edit"),
           "onion-probes": ("onion_probes", "probe")}  # fmt: skip
+CONDITIONED = {"change-ringing": ringers, "source-names": copiers}
 KINDS: dict[str, tuple] = {
     "table1": (Model, _table1),
     "circuits": (Model, _full_size),
@@ -317,7 +322,8 @@ KINDS: dict[str, tuple] = {
     "edit-controls": (Edit, _edit_controls),
     "edit-protocols": (Edit, _edit_protocols),
     "lasting": (Model, _lasting),
-    "change-ringing": (ringers.Ringer, _change_ringing),
+    "change-ringing": (ringers.Ringer, _by_condition),
+    "source-names": (copiers.Copier, _by_condition),
     "recurrences": (Repeater, _recurrences),
     "recurrence-factors": (Placed, _brief_rows),
     "recurrence-edits": (Edit, _brief_rows),

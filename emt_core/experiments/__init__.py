@@ -6,6 +6,7 @@ folder is said in :mod:`emt_core.experiments.jobs`; weights are in ``DIR/weights
 all is done.
 """
 
+from emt_core.experiments.copiers import source_names
 from emt_core.experiments.edit_studies import edit_controls, edit_protocols, fixed_sequences
 from emt_core.experiments.lifetimes import lasting
 from emt_core.experiments.ringers import change_ringing
@@ -17,5 +18,5 @@ from emt_core.experiments.variable_binding import circuits, emergence, failures,
 __all__ = [
     "Swept", "change_ringing", "circuits", "edit_controls", "edit_protocols", "emergence", "failures",
     "fixed_sequences", "lasting", "onion_gru", "onion_interventions", "onion_probes", "recurrence_edits",
-    "recurrence_factors", "recurrences", "repeat_copy", "rounded_states", "sweep", "table1",
+    "recurrence_factors", "recurrences", "repeat_copy", "rounded_states", "source_names", "sweep", "table1",
 ]  # fmt: skip

@@ -190,7 +190,7 @@ def test_change_ringing(tmp_path, thread, monkeypatch):
     conditions = {"one": (small, 2), "never": (small | {"hidden": 5}, 1), "gru": (small | {"cell": "gru"}, 1)}
     for name, value in dict(CONDITIONS=conditions, STARTS=2, ITERATIONS=2, SETTLED=1).items():
         monkeypatch.setattr(ringers, name, value)
-    monkeypatch.setattr(shipping, "RUNG", {"minimus": "one", "doubles": "never"})
+    monkeypatch.setattr(shipping, "FIRST", {"ringing_minimus": "one", "ringing_doubles": "never"})
     method = Method("Plain Bob", 4, "&x14x14,12", "plain")
     monkeypatch.setattr(ringers, "tables", lambda: Tables((method,), ()))
     out = tmp_path / "change_ringing"

@@ -1,0 +1,123 @@
+"""Does a network that reads source text copy a name at ``self.NAME = ``, and how does its state hold the letters?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from emt_core.analysis import layers
+from emt_core.analysis.edits.basis import random_edit
+from emt_core.networks import Functions, Reader
+from emt_core.networks.contract import Writes
+from emt_core.support.checks import integer
+from emt_core.tasks.source_text import CHARACTERS, LETTERS, Source, decode, encode
+
+#: what stands before a name, between its first sayings, and after them, where nothing else is known of it
+SCENE = "\n\nclass Thing:\n\n    def __init__(self, ", "):\n        self.", " = "
+
+LETTER_CODES = torch.tensor([CHARACTERS.index(letter) for letter in LETTERS])
+_TOKENS = torch.full((len(CHARACTERS),), len(LETTERS))
+_TOKENS[LETTER_CODES] = torch.arange(len(LETTERS))
+
+
+@torch.no_grad()
+def goes_on(model: Reader, h: Float[Tensor, "1 B n"], length: int) -> Int[Tensor, "B K"]:
+    """The K = ``length`` characters that one network writes from states, each the likeliest, fed back."""
+    written = []
+    for _ in range(integer("length", length, 1)):
+        written.append(model.read_out(h).argmax(2)[0])
+        h = model.step(h, written[-1][None])
+    return torch.stack(written, dim=1)
+
+
+@torch.no_grad()
+def copied(model: Reader, prompts: Sequence[str], names: Sequence[str]) -> Bool[Tensor, "B"]:
+    """Whether one network goes on each prompt with the name and the line's end, letter by letter by itself."""
+    right = torch.zeros(len(names), dtype=torch.bool)
+    order = sorted(range(len(names)), key=lambda i: (len(prompts[i]), len(names[i])))
+    for _, group in groupby(order, key=lambda i: (len(prompts[i]), len(names[i]))):
+        here = list(group)
+        read = torch.stack([encode(prompts[i]) for i in here], dim=1)
+        wanted = torch.stack([encode(names[i] + "\n") for i in here])
+        found = goes_on(model, model.encode(read[None]), wanted.shape[1])
+        right[here] = (found == wanted).all(1)
+    return right
+
+
+def prompted(names: Sequence[str], scene: Sequence[str] = SCENE) -> list[str]:
+    """The scene with each of the names in it."""
+    return [name.join(scene) for name in names]
+
+
+def in_place(source: Source, length: int, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The text of so many characters before each place where one of ``names`` is said twice, and the name there."""
+    places = [(at, name) for at, name in source.places if name in set(names) and at >= length]
+    return [source.text[at - length : at] for at, _ in places], [name for _, name in places]
+
+
+def in_a_scene(model: Reader, scene: Sequence[str] = SCENE) -> Functions:
+    """One network as a reader of names alone, for all of :mod:`emt_core.analysis` and :mod:`emt_core.report`: its
+    tokens are the LETTERS, which are read with the scene around them, and what it then writes. What is no letter is
+    token V, the last."""
+
+    def read(tokens: Tensor) -> Tensor:
+        name = LETTER_CODES[tokens].mT
+        parts = [encode(part)[:, None].expand(-1, len(tokens)) for part in scene]
+        between = [x for part in parts[:-1] for x in (part, name)]
+        return model.encode(torch.cat([*between, parts[-1]])[None])[0]
+
+    def write(h: Tensor, length: int) -> Tensor:
+        return _TOKENS[goes_on(model, h[None], length)]
+
+    return Functions(encode=read, write=write, vocabulary=len(LETTERS))
+
+
+def spelled(names: Sequence[str]) -> Int[Tensor, "L B"]:
+    """Names of one length as tokens."""
+    return torch.stack([_TOKENS[encode(name)] for name in names], dim=1)
+
+
+def code(
+    network: Writes, among: Int[Tensor, "L B"], judged: Int[Tensor, "L K"], generator: torch.Generator
+) -> dict[str, float]:
+    """How the letters of names of one length lie in the state (:mod:`emt_core.analysis.layers`): measured on the names
+    ``among``, read off the names ``judged``."""
+    length = len(among)
+    found, mean = layers.layers(network, length, generator, among=among)
+    numbers = {"dimension": layers.dimension(layers.states(network, judged))}
+    numbers |= {"additive": layers.additive_share(network, found, mean, judged)}
+    for name, matrix in {"overlap": layers.overlap(found), "alignment": layers.alignment(found)}.items():
+        numbers[f"{name}_next"] = matrix.diagonal(1, 1, 2).mean(1)
+        numbers[f"{name}_any"] = layers.between_positions(matrix)
+    numbers |= {f"size_{p}": size for p, size in enumerate(layers.sizes(found).T)}
+    return {name: float(value[0]) for name, value in numbers.items()}
+
+
+@torch.no_grad()
+def edited(
+    network: Writes, among: Int[Tensor, "L B"], judged: Int[Tensor, "L K"], generator: torch.Generator
+) -> dict[str, float]:
+    """One letter's layer is exchanged for another's. Shares of the names ``judged`` after which is then written what
+    the network writes when it has read the other name, as far as this is another: the edit, the same layers at another
+    position, a random change of equal size; and how often the network copies such names at all."""
+    length, batch = judged.shape
+    found = layers.layers(network, length, generator, among=among)[0]
+    at, row = torch.randint(length, (batch,), generator=generator), torch.arange(batch)
+    old = judged[at, row]
+    new = (old + torch.randint(1, len(LETTERS), (batch,), generator=generator)) % len(LETTERS)
+    elsewhere = (at + torch.randint(1, length, (batch,), generator=generator)) % length
+    other = judged.clone()
+    other[at, row] = new
+    h = layers.states(network, judged)
+    now, then = (network.write(states, length)[0] for states in (h, layers.states(network, other)))
+    asked = (now != then).any(0)
+    ways = {"edit": h + found[:, at, new] - found[:, at, old]}
+    ways["elsewhere"] = h + found[:, elsewhere, new] - found[:, elsewhere, old]
+    ways["random"] = random_edit(h, ways["edit"], generator)
+    shares = {name: (network.write(states, length)[0] == then).all(0)[asked] for name, states in ways.items()}
+    shares |= {"copied": (then == other).all(0)}
+    return {name: float(hits.double().mean()) for name, hits in shares.items()}

@@ -1,0 +1,184 @@
+"""Networks that read source text of Python letter by letter: do they copy names, those too that they never saw, and
+how do they hold the letters?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emt_core.analysis import copying
+from emt_core.experiments import jobs
+from emt_core.experiments.provenance import number
+from emt_core.experiments.table import Line, Swept, about, drive, takes, weights_file
+from emt_core.networks import Reader, cell_named, save
+from emt_core.support import checks
+from emt_core.support.random_streams import seeds_of, stream
+from emt_core.tasks.own import OwnTask
+from emt_core.tasks.source_text import LETTERS, Source, held_out, standard_library, windows
+from emt_core.training import own_task
+from emt_core.training.until_flat import Recipe
+
+LENGTHS = range(1, 16)  # of names, each a column
+ASKED = 1000  # names of a kind that are asked in the scene, at most
+CODED = 6  # letters of the names whose code is measured
+AMONG, JUDGED = 256, 1000  # names that layers are measured on, and that they are judged by
+
+GRU: dict[str, Any] = {"cell": "gru", "hidden": 192, "steps": 12_000}
+#: all conditions by name: the fields of a :class:`Copier` that they set, and how many seeds are trained
+CONDITIONS: dict[str, tuple[dict[str, Any], int]] = {
+    "gru": (GRU, 3),
+    "gru renamed": (GRU | {"renamed": True}, 3),
+    "gru as it comes": (GRU | {"near": 0.0}, 1),
+    "lstm renamed": (GRU | {"cell": "lstm", "renamed": True}, 3),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copier(Line):
+    """A network that reads windows of ``window`` characters; ``near`` and ``renamed`` are of
+    :func:`emt_core.tasks.source_text.windows`, the rest is the recipe of :func:`emt_core.training.own_task.fit`."""
+
+    cell: str
+    hidden: int
+    seed: int
+    steps: int
+    near: float | int = 0.5
+    renamed: bool = False
+    window: int = 160
+    inputs: int = 32
+    lr: float | int = 2e-3
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        cell_named(self.cell)
+        plain: dict[str, Any] = {"seed": seeds_of([self.seed], "seed")[0]}
+        plain |= {k: checks.integer(k, getattr(self, k), 1) for k in ("hidden", "steps", "window", "inputs", "batch")}
+        plain |= {"near": checks.number("near", self.near, positive=False), "lr": checks.number("lr", self.lr, positive=True)}
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def label(self) -> str:
+        return f"source-{self.cell}-N{self.hidden}-s{self.seed}"
+
+    @property
+    def alike(self) -> Copier:
+        return replace(self, seed=0)
+
+
+def network(condition: str, seed: int) -> Copier:
+    """A network that is trained under one of the :data:`CONDITIONS`."""
+    if condition not in CONDITIONS:
+        raise ValueError(f"conditions must be among {', '.join(CONDITIONS)}; got {condition!r}")
+    return Copier(**CONDITIONS[condition][0], seed=seed)
+
+
+def kinds(source: Source) -> dict[str, list[str]]:
+    """Names to ask for: "seen" while learning and "held_out" ones, the latter with their letters in another order
+    ("shuffled") and words of random letters as long as they ("random"); none of the last two is a name."""
+    draw = stream(0, "names")
+    parts = {kind: [name for name in source.names if held_out(name) is (kind == "held_out")] for kind in ("seen", "held_out")}
+    shuffled = ["".join(name[i] for i in torch.randperm(len(name), generator=draw)) for name in parts["held_out"]]
+    drawn = [torch.randint(len(LETTERS), (len(name),), generator=draw).tolist() for name in parts["held_out"]]
+    known = {*source.names, *source.words}
+    parts["shuffled"] = [name for name in shuffled if name not in known]
+    parts["random"] = [name for letters in drawn if (name := "".join(LETTERS[i] for i in letters)) not in known]
+    return parts
+
+
+def copying_of(model: Reader, source: Source, window: int) -> dict[str, float | None]:
+    """Shares of names that one network copies: where they stand in the text, and in the scene, per kind; in the scene
+    per length too, all kinds but the seen ones together."""
+    found: dict[str, float | None] = {}
+    by_length: dict[int, list[bool]] = {n: [] for n in LENGTHS}
+    for kind, names in kinds(source).items():
+        if kind in ("seen", "held_out"):
+            right = copying.copied(model, *copying.in_place(source, window, names)).double()
+            found |= {f"place_{kind}": number(right.mean()), f"places_{kind}": float(len(right))}
+        right = copying.copied(model, copying.prompted(names), names)
+        found |= {f"scene_{kind}": number(right.double().mean()), f"names_{kind}": float(len(names))}
+        for name, hit in zip(names, right.tolist(), strict=True):
+            if kind != "seen" and len(name) in by_length:
+                by_length[len(name)].append(hit)
+    return found | {f"length_{n}": sum(hits) / len(hits) if hits else None for n, hits in by_length.items()}
+
+
+def coded(model: Reader, source: Source) -> dict[str, float | None]:
+    """How one network holds names of CODED letters, of random ones and of words of the text."""
+    network, found = copying.in_a_scene(model), {}
+    words = [word for word in (*source.words, *source.names) if len(word) == CODED]
+    for kind in ("random", "words"):
+        draw = stream(0, "code")
+        names = torch.randint(len(LETTERS), (CODED, AMONG + JUDGED), generator=draw)
+        if kind == "words":
+            order = torch.randperm(len(words), generator=draw)[: AMONG + JUDGED].tolist()
+            names = copying.spelled([words[i] for i in order])
+        parts = names.split([AMONG, names.shape[1] - AMONG], dim=1)
+        found |= {f"{kind}_{k}": number(v) for k, v in copying.code(network, *parts, draw).items()}
+        found |= {f"{kind}_{k}": number(v) for k, v in copying.edited(network, *parts, draw).items()}
+    return found
+
+
+def measure(model: Reader, line: Copier) -> dict[str, float | None]:
+    """All of these of one network."""
+    source = standard_library()
+    return copying_of(model, source, line.window) | coded(model, source)
+
+
+@lru_cache(maxsize=1)
+def to_learn() -> Source:
+    """The text without the lines in which a held-out name stands."""
+    source = standard_library()
+    return source.without(filter(held_out, source.names))
+
+
+def task(line: Copier) -> OwnTask:
+    """What a network of this line is trained on."""
+    return windows(to_learn(), line.window, near=line.near, renamed=line.renamed)
+
+
+def train(place: jobs.Place, lines: Sequence[Copier], device: str, checkpoint_every: int) -> list[dict] | None:
+    """Train networks that differ in their seed alone, save them, and measure each; None if stopped."""
+    first = lines[0]
+    recipe = Recipe(steps=first.steps, lr=first.lr, decay=0.01, batch=first.batch, every=500, patience=0)
+    run = own_task.fit(
+        task(first), cell=first.cell, hidden=first.hidden, inputs=first.inputs, seeds=[line.seed for line in lines],
+        recipe=recipe, held_out=512, checkpoint=place.checkpoint, checkpoint_every=checkpoint_every, device=device,
+        stop=place.stop, progress=False,
+    )  # fmt: skip
+    if place.stop.is_set():
+        return None
+    rows = []
+    for m, line in enumerate(lines):
+        model = run.model[m].to("cpu")
+        save(model, place.folder / weights_file(line.key), about(line, device, status=run.status[m]))
+        said = {"status": run.status[m], "characters": number(run.score[m]), "loss": number(run.losses[-1, m])}
+        rows.append(said | measure(model, line))
+    return rows
+
+
+@takes(drive)
+def source_names(
+    out: str | Path,
+    *,
+    conditions: Iterable[str] = tuple(CONDITIONS),
+    seeds: Iterable[int] | None = None,
+    checkpoint_every: int = 1000,
+    **options,
+) -> Swept:
+    """Networks that read Python's standard library letter by letter, and what they do where a name is said twice.
+    Without ``seeds`` each condition has as many as it says. ``options`` are those of
+    :func:`emt_core.experiments.table.drive`."""
+    checkpoint_every = checks.integer("checkpoint_every", checkpoint_every, 1)
+    given = None if seeds is None else [*seeds]
+    lines = [
+        network(name, seed)
+        for name in conditions
+        for seed in (range(CONDITIONS[name][1] if name in CONDITIONS else 1) if given is None else given)
+    ]
+    return drive(Copier, lines, out, train, (checkpoint_every,), **options)

@@ -1,0 +1,86 @@
+"""Copying names from source text: how networks go on, names in a scene, and edits of one letter."""
+
+import pytest
+import torch
+
+from emt_core.analysis import copying, layers
+from emt_core.networks import Reader, cell_named
+from emt_core.networks.hand_built import onion, subspaces
+from emt_core.support.random_streams import stream
+from emt_core.tasks.source_text import CHARACTERS, LETTERS, Source, decode, encode
+
+CHARACTER = {c: k for k, c in enumerate(CHARACTERS)}
+
+
+def reader(cell: str = "gru", seed: int = 0) -> Reader:
+    V = len(CHARACTERS)
+    return Reader.init(cell_named(cell), V, 12, [stream(seed, "network")], vocabulary=V, inputs=5)
+
+
+def slowly(model: Reader, prompt: str, length: int) -> str:
+    """What is written after a prompt, one step after the other."""
+    h = model.cell.zero_state(1)
+    for c in encode(prompt):
+        h = model.step(h, c.view(1, 1))
+    said = []
+    for _ in range(length):
+        said.append(model.read_out(h)[0, 0].argmax())
+        h = model.step(h, said[-1].view(1, 1))
+    return decode(torch.stack(said))
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_networks_go_on_by_themselves(cell):
+    model, prompt = reader(cell), "self.name = "
+    found = copying.goes_on(model, model.encode(encode(prompt)[None, :, None]), 7)
+    assert decode(found[0]) == slowly(model, prompt, 7)
+
+
+def test_copied_is_the_name_and_the_lines_end():
+    """Names and prompts of several lengths, beside one prompt at a time; some are right by construction."""
+    model = reader()
+    prompts = ["self.a = ", "x", "self.long_name = ", "xy", "self.b = "]
+    said = [slowly(model, prompt, 3) for prompt in prompts]
+    names = [said[0][:2], "zz", said[2][:1], said[3], "q"]
+    # a network whose read-out says a line's end after whatever else it says second
+    right = copying.copied(model, prompts, names)
+    expected = [slowly(model, p, len(n) + 1) == n + "\n" for p, n in zip(prompts, names, strict=True)]
+    assert right.tolist() == expected
+    always = model.with_weights(model.weights | {"b_out": model.b_out.index_fill(1, torch.tensor([0]), 100.0)})
+    assert copying.copied(always, ["x", "yy"], ["", "n"]).tolist() == [True, False]
+
+
+def test_names_in_their_places_and_in_a_scene():
+    source = Source("aaaa\nself.one = one\nself.two = two\nself.one = one\n")
+    prompts, names = copying.in_place(source, 12, ["one"])
+    assert names == ["one", "one"] and prompts[1] == "\nself.one = " and len(prompts[0]) == 12
+    assert copying.in_place(source, 40, ["one"])[1] == ["one"]  # the others have less before them
+    first, *_ = copying.prompted(["alpha", "b"])
+    assert first == "\n\nclass Thing:\n\n    def __init__(self, alpha):\n        self.alpha = "
+
+
+@pytest.mark.parametrize("scene", [copying.SCENE, ("self.", " = ")])
+def test_a_network_in_a_scene_reads_names_alone(scene):
+    model, names = reader(), ["alpha", "gamma", "b_c_d"]
+    network, tokens = copying.in_a_scene(model, scene), copying.spelled(["alpha", "gamma", "b_c_d"])
+    assert tokens.shape == (5, 3) and "".join(LETTERS[t] for t in tokens[:, 2]) == "b_c_d"
+    h = layers.states(network, tokens)
+    for b, prompt in enumerate(copying.prompted(names, scene)):
+        torch.testing.assert_close(h[:, b], model.encode(encode(prompt)[None, :, None])[:, 0], rtol=1e-5, atol=1e-6)
+        written = network.write(h, 4)[0, :, b]
+        expected = [LETTERS.find(c) if c in LETTERS else len(LETTERS) for c in slowly(model, prompt, 4)]
+        assert written.tolist() == expected
+
+
+@pytest.mark.parametrize(("make", "units", "overlap"), [(subspaces, 40, (0, 0.15)), (onion, 160, (0.6, 1))])
+def test_letters_of_codes_written_down(make, units, overlap):
+    """Networks whose layers are known: an edit of one letter succeeds, and no control does."""
+    network = make(units, len(LETTERS), 4, rest=0.02)
+    names = torch.randint(len(LETTERS), (4, 900), generator=stream(0, "names"))
+    among, judged = names.split([400, 500], dim=1)
+    found = copying.code(network, among, judged, stream(0, "code"))
+    assert overlap[0] <= found["overlap_any"] <= overlap[1] and found["additive"] > 0.95
+    assert found["size_0"] > 0.99 * found["size_3"] > 0
+    shares = copying.edited(network, among, judged, stream(0, "edit"))
+    assert shares["copied"] > 0.95 and shares["edit"] > 0.95
+    assert shares["elsewhere"] < 0.1 and shares["random"] < 0.1
