@@ -24,17 +24,17 @@ from emt_core.training import own_task
 from emt_core.training.until_flat import Recipe
 
 LENGTHS = range(1, 16)  # of names, each a column
-ASKED = 1000  # names of a kind that are asked in the scene, at most
+STRANGE = 300  # names of random letters of each length
+CONTEXT = 160  # characters that are read before a name's place in the text
 CODED = 6  # letters of the names whose code is measured
 AMONG, JUDGED = 256, 1000  # names that layers are measured on, and that they are judged by
 
-GRU: dict[str, Any] = {"cell": "gru", "hidden": 192, "steps": 12_000}
+GRU: dict[str, Any] = {"cell": "gru", "hidden": 192, "steps": 16_000}
 #: all conditions by name: the fields of a :class:`Copier` that they set, and how many seeds are trained
 CONDITIONS: dict[str, tuple[dict[str, Any], int]] = {
     "gru": (GRU, 3),
     "gru renamed": (GRU | {"renamed": True}, 3),
-    "gru as it comes": (GRU | {"near": 0.0}, 1),
-    "lstm renamed": (GRU | {"cell": "lstm", "renamed": True}, 3),
+    "lstm renamed": (GRU | {"cell": "lstm", "hidden": 128, "renamed": True}, 2),
 }
 
 
@@ -47,12 +47,12 @@ class Copier(Line):
     hidden: int
     seed: int
     steps: int
-    near: float | int = 0.5
+    near: float | int = 0.75
     renamed: bool = False
-    window: int = 160
+    window: int = 80
     inputs: int = 32
-    lr: float | int = 2e-3
-    batch: int = 64
+    lr: float | int = 3e-3
+    batch: int = 128
 
     def __post_init__(self) -> None:
         cell_named(self.cell)
@@ -91,21 +91,27 @@ def kinds(source: Source) -> dict[str, list[str]]:
     return parts
 
 
-def copying_of(model: Reader, source: Source, window: int) -> dict[str, float | None]:
+def copying_of(model: Reader, source: Source) -> dict[str, float | None]:
     """Shares of names that one network copies: where they stand in the text, and in the scene, per kind; in the scene
-    per length too, all kinds but the seen ones together."""
+    per length too, all kinds but the seen ones together, and names of nothing but random letters."""
     found: dict[str, float | None] = {}
     by_length: dict[int, list[bool]] = {n: [] for n in LENGTHS}
     for kind, names in kinds(source).items():
         if kind in ("seen", "held_out"):
-            right = copying.copied(model, *copying.in_place(source, window, names)).double()
+            right = copying.copied(model, *copying.in_place(source, CONTEXT, names)).double()
             found |= {f"place_{kind}": number(right.mean()), f"places_{kind}": float(len(right))}
         right = copying.copied(model, copying.prompted(names), names)
         found |= {f"scene_{kind}": number(right.double().mean()), f"names_{kind}": float(len(names))}
         for name, hit in zip(names, right.tolist(), strict=True):
             if kind != "seen" and len(name) in by_length:
                 by_length[len(name)].append(hit)
-    return found | {f"length_{n}": sum(hits) / len(hits) if hits else None for n, hits in by_length.items()}
+    found |= {f"length_{n}": sum(hits) / len(hits) if hits else None for n, hits in by_length.items()}
+    draw = stream(0, "strange names")
+    for n in LENGTHS:
+        letters = torch.randint(len(LETTERS), (STRANGE, n), generator=draw).tolist()
+        names = ["".join(LETTERS[i] for i in each) for each in letters]
+        found[f"strange_{n}"] = number(copying.copied(model, copying.prompted(names), names).double().mean())
+    return found
 
 
 def coded(model: Reader, source: Source) -> dict[str, float | None]:
@@ -127,7 +133,7 @@ def coded(model: Reader, source: Source) -> dict[str, float | None]:
 def measure(model: Reader, line: Copier) -> dict[str, float | None]:
     """All of these of one network."""
     source = standard_library()
-    return copying_of(model, source, line.window) | coded(model, source)
+    return copying_of(model, source) | coded(model, source)
 
 
 @lru_cache(maxsize=1)

@@ -100,8 +100,8 @@ def standard_library() -> Source:
 def windows(source: Source, length: Index = 160, *, near: float | int = 0.5, renamed: bool = False) -> OwnTask:
     """Read ``length`` characters and say each next one, as an :class:`~emt_core.tasks.own.OwnTask`. Windows begin
     anywhere; a part ``near`` of them is laid so that a place where a name is said twice is in its second half. With
-    ``renamed`` the name of such a place is another word of the text, wherever it stands in the window: what the
-    program does stays the same.
+    ``renamed`` the name of such a place is exchanged wherever it stands in the window, half the time for another word
+    of the text and else for as many random letters: what the program does stays the same.
 
     Raises:
         ValueError: a text shorter than a window or without such a place, ``near`` outside 0 … 1.
@@ -112,16 +112,17 @@ def windows(source: Source, length: Index = 160, *, near: float | int = 0.5, ren
     if not 0 <= near <= 1:
         raise ValueError(f"near must lie between 0 and 1, got {near}")
     codes, others = encode(source.text), source.words
+    longest = max(map(len, source.names))
     places = [place for place in source.places if 2 * length <= place[0] <= len(codes) - 2 * length]
 
-    def one(u: list[float]) -> Tensor:
+    def one(u: list[float], letters: list[int]) -> Tensor:
         if u[0] >= near:
             start = int(u[1] * (len(codes) - length))
             return codes[start : start + length + 1]
         at, name = places[int(u[1] * len(places))]
         before, after = source.text[at - 2 * length : at], source.text[at : at + 2 * length]
         if renamed:
-            new = others[int(u[2] * len(others))]
+            new = others[int(2 * u[2] * len(others))] if u[2] < 0.5 else "".join(LETTERS[k] for k in letters[: len(name)])
             before, after = (re.sub(rf"\b{name}\b", new, part) for part in (before, after))
             name = new
         start = max(0, len(before) + len(name) - length + int(u[3] * (length // 2)))
@@ -129,7 +130,8 @@ def windows(source: Source, length: Index = 160, *, near: float | int = 0.5, ren
 
     def draw(batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         drawn = torch.rand(batch, 4, generator=generator, dtype=torch.float64).tolist()
-        both = torch.stack([one(u) for u in drawn], dim=1)
+        letters = torch.randint(len(LETTERS), (batch, longest), generator=generator).tolist()
+        both = torch.stack([one(*each) for each in zip(drawn, letters, strict=True)], dim=1)
         return both[:-1], both[1:]
 
     return OwnTask(draw, vocabulary=len(CHARACTERS), classes=len(CHARACTERS))

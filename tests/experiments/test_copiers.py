@@ -31,7 +31,7 @@ def small(monkeypatch):
     """Small networks, not for long, on a short text."""
     lines = [f"    def of_{n}(self, {n}):\n        self.{n} = {n}\n        return other, things\n" for n in NAMES]
     text = Source("x\n" + "\n".join(lines * 3))
-    for name, value in dict(CONDITIONS=TINY, AMONG=6, JUDGED=8).items():
+    for name, value in dict(CONDITIONS=TINY, AMONG=6, JUDGED=8, STRANGE=4, CONTEXT=60).items():
         monkeypatch.setattr(copiers, name, value)
     monkeypatch.setattr(copiers, "standard_library", lambda: text)
     copiers.to_learn.cache_clear()
@@ -80,7 +80,7 @@ def test_what_is_learned_from_never_has_a_held_out_name(small):
 def test_rows_are_shares_of_names(small, monkeypatch):
     """By a network that copies exactly the names with an e in them."""
     monkeypatch.setattr(copying, "copied", lambda model, prompts, names: torch.tensor(["e" in n for n in names]))
-    found = copiers.copying_of(untrained(), small, 60)
+    found = copiers.copying_of(untrained(), small)
     for kind, names in copiers.kinds(small).items():
         assert found[f"scene_{kind}"] == pytest.approx(sum("e" in n for n in names) / len(names))
         assert found[f"names_{kind}"] == len(names)
