@@ -23,6 +23,7 @@ from emt_core.tasks.sequences import Sequences
 from emt_core.theory import codes
 from emt_core.theory.onion import hand_built as embeddings
 
+MANY = 22  # digits of the number of a corner, up to which all of them are shuffled
 TICK = 0.01  #: by how much the clock moves with each token, too little to matter to a probe that reads all units
 
 
@@ -121,8 +122,11 @@ def subspaces(
     if 2**width < vocabulary:
         raise ValueError(f"units must be at least {longest} times log2(vocabulary), rounded up, got {units}")
     draw = stream(seed, "hand-built code")
-    corners = torch.randperm(2**width, generator=draw)[:vocabulary]
-    signs = 2.0 * (corners[:, None] >> torch.arange(width) & 1) - 1
+    if width <= MANY:
+        corners = torch.randperm(2**width, generator=draw)[:vocabulary]
+        signs = 2.0 * (corners[:, None] >> torch.arange(width) & 1) - 1
+    else:  # too many to shuffle them, and so many that no two of those drawn are alike
+        signs = 2.0 * torch.randint(2, (vocabulary, width), generator=draw) - 1
     turn = torch.linalg.qr(torch.randn(units, units, generator=draw, dtype=torch.float64)).Q
     made = codes.layers(signs.double(), longest, width, 1)
     return _network(made @ turn[: longest * width], draw, rest, directions, autoregressive)

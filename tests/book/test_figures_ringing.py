@@ -98,7 +98,7 @@ def test_rows_right_stand_in_their_condition():
         (lambda f: f.swaps({"a": {"x": [1]}, "b": {"y": [1]}}), "^shares: got .*expected the same names"),
         (lambda f: f.phases(np.zeros((3, 5)), 4), r"^explained: got shape \(3, 5\), expected \(4, any\)"),
         (lambda f: f.frequencies([0.1, 0.2], {"a": [[1]]}, 6), r"^a: got shape \(1, 1\), expected \(any, 2\)"),
-        (lambda f: f.courses({"a": [[1.0]]}, ["x", "y"]), r"^late\['a'\]: got 1 groups, expected 2"),
+        (lambda f: f.courses({"a": [[1.0]]}, ["x", "y"]), r"^shares\['a'\]: got 1 groups, expected 2"),
     ],
 )
 def test_what_does_not_fit_is_named(call, message):

@@ -130,8 +130,9 @@ def test_no_such_cell_is_drawn():
         Storing.init(3, 4, [torch.Generator()])
 
 
-def test_tokens_of_subspaces_are_different_corners():
-    made = subspaces(27, 6, 9, rest=0).cell.layers[0]
+@pytest.mark.parametrize("units", [27, 9 * 40])
+def test_tokens_of_subspaces_are_different_corners(units):
+    made = subspaces(units, 6, 9, rest=0).cell.layers[0]
     for layer in made:
         apart = torch.cdist(layer, layer) + torch.eye(6)
         assert apart.min() > 0.5

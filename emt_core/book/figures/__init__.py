@@ -8,6 +8,7 @@ from emt_core.book.figures import (
     bits,
     causal,
     codes,
+    copying,
     episodes,
     failures,
     interventions,

@@ -116,21 +116,21 @@ def frequencies(power: Values, counts: Mapping[str, Values], course: int) -> Fig
     return figure
 
 
-def courses(late: Mapping[str, Sequence[Values]], names: Sequence[str]) -> Axes:
-    """Exact rows in percent, a row for each condition of ``late``, in it a mark for each network (M,) and each of the
-    ``names``, which are told apart by colour and marker."""
-    ax = plt.subplots(figsize=(7.2, 1.5 + 0.75 * len(late)))[1]
-    for row, (condition, groups) in enumerate(late.items()):
+def courses(shares: Mapping[str, Sequence[Values]], names: Sequence[str], *, label: str = "rows right (%)") -> Axes:
+    """Shares in percent, a row for each condition, in it a mark for each network (M,) and each of the ``names``, which
+    are told apart by colour and marker."""
+    ax = plt.subplots(figsize=(7.2, 1.5 + 0.75 * len(shares)))[1]
+    for row, (condition, groups) in enumerate(shares.items()):
         if len(groups) != len(names):
-            raise ValueError(f"late[{condition!r}]: got {len(groups)} groups, expected {len(names)}, as names")
+            raise ValueError(f"shares[{condition!r}]: got {len(groups)} groups, expected {len(names)}, as names")
         for k, values in enumerate(groups):
-            x = 100 * as_numpy(values, f"late[{condition!r}][{k}]", None, real=True)
+            x = 100 * as_numpy(values, f"shares[{condition!r}][{k}]", None, real=True)
             y = row + (k - (len(names) - 1) / 2) * 0.2 + jitter(len(x), 0.06)
             look = {"color": LINES[k], "marker": MARKERS[k], "s": 36, "alpha": 0.8, "linewidths": 0, "zorder": 3}
             ax.scatter(x, y, label=names[k] if row == 0 else None, **look)
-    for edge in range(1, len(late)):
+    for edge in range(1, len(shares)):
         ax.axhline(edge - 0.5, color=GRAY, linewidth=0.6)
-    ax.set_yticks(range(len(late)), list(late), fontsize=11)
-    ax.set(xlim=(-3, 103), ylim=(len(late) - 0.45, -0.55), xlabel="rows right (%)")
+    ax.set_yticks(range(len(shares)), list(shares), fontsize=11)
+    ax.set(xlim=(-3, 103), ylim=(len(shares) - 0.45, -0.55), xlabel=label)
     ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=2, fontsize=10)
     return ax
