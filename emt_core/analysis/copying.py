@@ -14,7 +14,7 @@ from emt_core.analysis.edits.basis import random_edit
 from emt_core.networks import Functions, Reader
 from emt_core.networks.contract import Writes
 from emt_core.support.checks import integer
-from emt_core.tasks.source_text import CHARACTERS, LETTERS, Source, decode, encode
+from emt_core.tasks.source_text import CHARACTERS, LETTERS, Source, encode
 
 #: what stands before a name, between its first sayings, and after them, where nothing else is known of it
 SCENE = "\n\nclass Thing:\n\n    def __init__(self, ", "):\n        self.", " = "

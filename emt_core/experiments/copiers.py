@@ -58,7 +58,7 @@ class Copier(Line):
         cell_named(self.cell)
         plain: dict[str, Any] = {"seed": seeds_of([self.seed], "seed")[0]}
         plain |= {k: checks.integer(k, getattr(self, k), 1) for k in ("hidden", "steps", "window", "inputs", "batch")}
-        plain |= {"near": checks.number("near", self.near, positive=False), "lr": checks.number("lr", self.lr, positive=True)}
+        plain |= {k: checks.number(k, getattr(self, k), positive=k == "lr") for k in ("near", "lr")}
         for name, value in plain.items():
             object.__setattr__(self, name, value)
 
@@ -82,7 +82,9 @@ def kinds(source: Source) -> dict[str, list[str]]:
     """Names to ask for: "seen" while learning and "held_out" ones, the latter with their letters in another order
     ("shuffled") and words of random letters as long as they ("random"); none of the last two is a name."""
     draw = stream(0, "names")
-    parts = {kind: [name for name in source.names if held_out(name) is (kind == "held_out")] for kind in ("seen", "held_out")}
+    parts: dict[str, list[str]] = {"seen": [], "held_out": []}
+    for name in source.names:
+        parts["held_out" if held_out(name) else "seen"].append(name)
     shuffled = ["".join(name[i] for i in torch.randperm(len(name), generator=draw)) for name in parts["held_out"]]
     drawn = [torch.randint(len(LETTERS), (len(name),), generator=draw).tolist() for name in parts["held_out"]]
     known = {*source.names, *source.words}
@@ -124,9 +126,9 @@ def coded(model: Reader, source: Source) -> dict[str, float | None]:
         if kind == "words":
             order = torch.randperm(len(words), generator=draw)[: AMONG + JUDGED].tolist()
             names = copying.spelled([words[i] for i in order])
-        parts = names.split([AMONG, names.shape[1] - AMONG], dim=1)
-        found |= {f"{kind}_{k}": number(v) for k, v in copying.code(network, *parts, draw).items()}
-        found |= {f"{kind}_{k}": number(v) for k, v in copying.edited(network, *parts, draw).items()}
+        among, judged = names[:, :AMONG], names[:, AMONG:]
+        values = copying.code(network, among, judged, draw) | copying.edited(network, among, judged, draw)
+        found |= {f"{kind}_{name}": number(value) for name, value in values.items()}
     return found
 
 
@@ -163,7 +165,11 @@ def train(place: jobs.Place, lines: Sequence[Copier], device: str, checkpoint_ev
     for m, line in enumerate(lines):
         model = run.model[m].to("cpu")
         save(model, place.folder / weights_file(line.key), about(line, device, status=run.status[m]))
-        said = {"status": run.status[m], "characters": number(run.score[m]), "loss": number(run.losses[-1, m])}
+        said: dict[str, Any] = {
+            "status": run.status[m],
+            "characters": number(run.score[m]),
+            "loss": number(run.losses[-1, m]),
+        }
         rows.append(said | measure(model, line))
     return rows
 

@@ -122,7 +122,8 @@ def windows(source: Source, length: Index = 160, *, near: float | int = 0.5, ren
         at, name = places[int(u[1] * len(places))]
         before, after = source.text[at - 2 * length : at], source.text[at : at + 2 * length]
         if renamed:
-            new = others[int(2 * u[2] * len(others))] if u[2] < 0.5 else "".join(LETTERS[k] for k in letters[: len(name)])
+            strange = "".join(LETTERS[k] for k in letters[: len(name)])
+            new = others[int(2 * u[2] * len(others))] if u[2] < 0.5 else strange
             before, after = (re.sub(rf"\b{name}\b", new, part) for part in (before, after))
             name = new
         start = max(0, len(before) + len(name) - length + int(u[3] * (length // 2)))
