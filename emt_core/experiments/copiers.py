@@ -14,7 +14,7 @@ import torch
 from emt_core.analysis import copying
 from emt_core.experiments import jobs
 from emt_core.experiments.provenance import number
-from emt_core.experiments.table import Line, Swept, about, drive, takes, weights_file
+from emt_core.experiments.table import Line, Swept, about, drive, seeded, takes, under, weights_file
 from emt_core.networks import Reader, cell_named, save
 from emt_core.support import checks
 from emt_core.support.random_streams import seeds_of, stream
@@ -73,9 +73,7 @@ class Copier(Line):
 
 def network(condition: str, seed: int) -> Copier:
     """A network that is trained under one of the :data:`CONDITIONS`."""
-    if condition not in CONDITIONS:
-        raise ValueError(f"conditions must be among {', '.join(CONDITIONS)}; got {condition!r}")
-    return Copier(**CONDITIONS[condition][0], seed=seed)
+    return Copier(**under(CONDITIONS, condition)[0], seed=seed)
 
 
 def kinds(source: Source) -> dict[str, list[str]]:
@@ -187,10 +185,5 @@ def source_names(
     Without ``seeds`` each condition has as many as it says. ``options`` are those of
     :func:`emt_core.experiments.table.drive`."""
     checkpoint_every = checks.integer("checkpoint_every", checkpoint_every, 1)
-    given = None if seeds is None else [*seeds]
-    lines = [
-        network(name, seed)
-        for name in conditions
-        for seed in (range(CONDITIONS[name][1] if name in CONDITIONS else 1) if given is None else given)
-    ]
+    lines = [network(*each) for each in seeded(CONDITIONS, conditions, seeds)]
     return drive(Copier, lines, out, train, (checkpoint_every,), **options)

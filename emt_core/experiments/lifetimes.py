@@ -15,7 +15,7 @@ from emt_core.analysis.edits.trials import running
 from emt_core.analysis.regeneration import regeneration
 from emt_core.experiments import jobs, variable_binding
 from emt_core.experiments.provenance import number
-from emt_core.experiments.table import Swept, drive, takes, weights_file
+from emt_core.experiments.table import Swept, drive, takes, under, weights_file
 from emt_core.experiments.variable_binding import THRESHOLD, Model
 from emt_core.networks import Elman, VectorNetwork, load
 from emt_core.support import checks
@@ -88,9 +88,7 @@ USUAL: dict[str, Any] = {
 
 def network(condition: str, seed: int) -> Model:
     """A network that is trained under one of the :data:`CONDITIONS`."""
-    if condition not in CONDITIONS:
-        raise ValueError(f"conditions must be among {', '.join(CONDITIONS)}; got {condition!r}")
-    return Model.of(**USUAL | {"l2": 0.0} | CONDITIONS[condition], threshold=THRESHOLD, seed=seed)
+    return Model.of(**USUAL | {"l2": 0.0} | under(CONDITIONS, condition), threshold=THRESHOLD, seed=seed)
 
 
 def measure(model: VectorNetwork, task: VariableBinding, seed: int) -> dict[str, float | None]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from emt_core.analysis import orbits, phase_bases, spectrum
 from emt_core.experiments import jobs
 from emt_core.experiments.provenance import number
-from emt_core.experiments.table import Line, Swept, about, drive, takes, weights_file
+from emt_core.experiments.table import Line, Swept, about, drive, seeded, takes, under, weights_file
 from emt_core.networks import Elman, VectorNetwork, cell_named, save
 from emt_core.support import checks
 from emt_core.support.random_streams import seeds_of, stream
@@ -83,9 +83,7 @@ class Ringer(Line):
 
 def network(condition: str, seed: int) -> Ringer:
     """A network that is trained under one of the :data:`CONDITIONS`."""
-    if condition not in CONDITIONS:
-        raise ValueError(f"conditions must be among {', '.join(CONDITIONS)}; got {condition!r}")
-    return Ringer(**CONDITIONS[condition][0], seed=seed)
+    return Ringer(**under(CONDITIONS, condition)[0], seed=seed)
 
 
 def starts(method: Method, share: float) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
@@ -231,10 +229,5 @@ def change_ringing(
     """Networks that hear one row of bells and ring a method on, and how they hold the bells. Without ``seeds`` each
     condition has as many as it says. ``options`` are those of :func:`emt_core.experiments.table.drive`."""
     checkpoint_every = checks.integer("checkpoint_every", checkpoint_every, 1)
-    given = None if seeds is None else [*seeds]
-    lines = [
-        network(name, seed)
-        for name in conditions
-        for seed in (range(CONDITIONS[name][1] if name in CONDITIONS else 1) if given is None else given)
-    ]
+    lines = [network(*each) for each in seeded(CONDITIONS, conditions, seeds)]
     return drive(Ringer, lines, out, train, (checkpoint_every,), **options)

@@ -7,7 +7,7 @@ import inspect
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
@@ -74,6 +74,21 @@ class Line(ABC):
     def files(self, key: str) -> tuple[str, ...]:
         """What is saved beside the row that has this key."""
         return (weights_file(key),)
+
+
+def under(conditions: Mapping[str, Any], name: str) -> Any:
+    """What networks trained under the condition of this name are made with."""
+    if name not in conditions:
+        raise ValueError(f"conditions must be among {', '.join(conditions)}; got {name!r}")
+    return conditions[name]
+
+
+def seeded(
+    conditions: Mapping[str, tuple[Any, int]], names: Iterable[str], seeds: Iterable[int] | None
+) -> list[tuple[str, int]]:
+    """Each condition with each seed; without ``seeds`` a condition has as many as it says."""
+    given = None if seeds is None else [*seeds]
+    return [(name, s) for name in names for s in (range(under(conditions, name)[1]) if given is None else given)]
 
 
 def weights_file(key: str) -> str:
