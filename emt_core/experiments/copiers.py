@@ -32,9 +32,9 @@ AMONG, JUDGED = 256, 1000  # names that layers are measured on, and that they ar
 GRU: dict[str, Any] = {"cell": "gru", "hidden": 192, "steps": 16_000}
 #: all conditions by name: the fields of a :class:`Copier` that they set, and how many seeds are trained
 CONDITIONS: dict[str, tuple[dict[str, Any], int]] = {
-    "gru": (GRU, 3),
+    "gru": (GRU, 2),
     "gru renamed": (GRU | {"renamed": True}, 3),
-    "lstm renamed": (GRU | {"cell": "lstm", "hidden": 128, "renamed": True}, 2),
+    "lstm renamed": (GRU | {"cell": "lstm", "hidden": 128, "renamed": True}, 1),
 }
 
 
