@@ -53,6 +53,12 @@ def prompted(names: Sequence[str], scene: Sequence[str] = SCENE) -> list[str]:
     return [name.join(scene) for name in names]
 
 
+def asked(tokens: Int[Tensor, "L B"], scene: Sequence[str] = SCENE) -> tuple[list[str], list[str]]:
+    """Prompts and names for :func:`copied`, of names as tokens."""
+    names = ["".join(LETTERS[k] for k in name) for name in tokens.T.tolist()]
+    return prompted(names, scene), names
+
+
 def in_place(source: Source, length: int, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The text of so many characters before each place where one of ``names`` is said twice, and the name there."""
     places = [(at, name) for at, name in source.places if name in set(names) and at >= length]
@@ -95,6 +101,24 @@ def code(
         numbers[f"{name}_any"] = layers.between_positions(matrix)
     numbers |= {f"size_{p}": size for p, size in enumerate(layers.sizes(found).T)}
     return {name: float(value[0]) for name, value in numbers.items()}
+
+
+@torch.no_grad()
+def misplaced(network: Writes, judged: Int[Tensor, "L K"]) -> dict[str, float]:
+    """What is written after the names ``judged`` when it is not the name: the share of wrong names that have the same
+    letters in another order (``anagrams``), and that have just two neighbours exchanged (``exchanged``); and of all
+    letters written, right or wrong, the share that the name has anywhere (``letters``)."""
+    written = network.write(layers.states(network, judged), len(judged))[0]
+    wrong = (written != judged).any(0)
+    anagram = (written.sort(0).values == judged.sort(0).values).all(0)
+    exchanged = torch.zeros_like(wrong)
+    for p in range(len(judged) - 1):
+        order = torch.arange(len(judged))
+        order[[p, p + 1]] = order[[p + 1, p]]
+        exchanged |= (written == judged[order]).all(0)
+    among = (written[:, None] == judged).any(1)
+    shares = {"anagrams": anagram[wrong], "exchanged": exchanged[wrong], "letters": among}
+    return {name: float(hits.double().mean()) for name, hits in shares.items()}
 
 
 @torch.no_grad()

@@ -108,9 +108,8 @@ def copying_of(model: Reader, source: Source) -> dict[str, float | None]:
     found |= {f"length_{n}": sum(hits) / len(hits) if hits else None for n, hits in by_length.items()}
     draw = stream(0, "strange names")
     for n in LENGTHS:
-        letters = torch.randint(len(LETTERS), (STRANGE, n), generator=draw).tolist()
-        names = ["".join(LETTERS[i] for i in each) for each in letters]
-        found[f"strange_{n}"] = number(copying.copied(model, copying.prompted(names), names).double().mean())
+        names = torch.randint(len(LETTERS), (STRANGE, n), generator=draw).T
+        found[f"strange_{n}"] = number(copying.copied(model, *copying.asked(names)).double().mean())
     return found
 
 
@@ -126,6 +125,7 @@ def coded(model: Reader, source: Source) -> dict[str, float | None]:
             names = copying.spelled([words[i] for i in order])
         among, judged = names[:, :AMONG], names[:, AMONG:]
         values = copying.code(network, among, judged, draw) | copying.edited(network, among, judged, draw)
+        values |= copying.misplaced(network, judged)
         found |= {f"{kind}_{name}": number(value) for name, value in values.items()}
     return found
 

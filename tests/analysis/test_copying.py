@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from emt_core.analysis import copying, layers
-from emt_core.networks import Reader, cell_named
+from emt_core.networks import Functions, Reader, cell_named
 from emt_core.networks.hand_built import onion, subspaces
 from emt_core.support.random_streams import stream
 from emt_core.tasks.source_text import CHARACTERS, LETTERS, Source, decode, encode
@@ -84,3 +84,12 @@ def test_letters_of_codes_written_down(make, units, overlap):
     shares = copying.edited(network, among, judged, stream(0, "edit"))
     assert shares["copied"] > 0.95 and shares["edit"] > 0.95
     assert shares["elsewhere"] < 0.1 and shares["random"] < 0.1
+
+
+def test_names_with_the_right_letters_in_a_wrong_order():
+    """A network that has, of four names, one right, two neighbours exchanged, another order, and a wrong letter."""
+    names = torch.tensor([[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]).T
+    says = torch.tensor([[0, 1, 2], [3, 5, 4], [8, 7, 6], [9, 10, 0]])
+    network = Functions(encode=lambda x: x[:, :1].double(), write=lambda h, k: says[:, :k], vocabulary=len(LETTERS))
+    found = copying.misplaced(network, names)
+    assert found == pytest.approx({"anagrams": 2 / 3, "exchanged": 1 / 3, "letters": 11 / 12})
