@@ -108,8 +108,8 @@ def copying_of(model: Reader, source: Source) -> dict[str, float | None]:
     found |= {f"length_{n}": sum(hits) / len(hits) if hits else None for n, hits in by_length.items()}
     draw = stream(0, "strange names")
     for n in LENGTHS:
-        names = torch.randint(len(LETTERS), (STRANGE, n), generator=draw).T
-        found[f"strange_{n}"] = number(copying.copied(model, *copying.asked(names)).double().mean())
+        letters = torch.randint(len(LETTERS), (STRANGE, n), generator=draw).T
+        found[f"strange_{n}"] = number(copying.copied(model, *copying.asked(letters)).double().mean())
     return found
 
 
