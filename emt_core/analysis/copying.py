@@ -1,4 +1,4 @@
-"""Does a network that reads source text copy a name at ``self.NAME = ``, and how does its state hold the letters?"""
+"""Does a network that reads source text copy a name in ``self.NAME = NAME``, and how does its state hold the letters?"""
 
 from __future__ import annotations
 
