@@ -1,4 +1,4 @@
-"""Does a network that reads source text copy a name in ``self.NAME = NAME``, and how does its state hold the letters?"""
+"""Does a network that reads source text copy names, as in ``self.NAME = NAME``, and how does its state hold letters?"""
 
 from __future__ import annotations
 
@@ -105,20 +105,30 @@ def code(
 
 @torch.no_grad()
 def misplaced(network: Writes, judged: Int[Tensor, "L K"]) -> dict[str, float]:
-    """What is written after the names ``judged`` when it is not the name: the share of wrong names that have the same
-    letters in another order (``anagrams``), and that have just two neighbours exchanged (``exchanged``); and of all
-    letters written, right or wrong, the share that the name has anywhere (``letters``)."""
-    written = network.write(layers.states(network, judged), len(judged))[0]
+    """What is written after the names ``judged`` where it is not the name. Shares of these wrong copies: with the same
+    letters in another order (``anagrams``), with just two neighbours exchanged (``exchanged``), whose first wrong
+    letter is the one that comes next in the name (``next``; of those with a next one). Of all letters of wrong copies:
+    the share that the name has anywhere (``letters``), and that another of the names has (``letters_chance``)."""
+    length, batch = judged.shape
+    written = network.write(layers.states(network, judged), length)[0]
     wrong = (written != judged).any(0)
-    anagram = (written.sort(0).values == judged.sort(0).values).all(0)
-    exchanged = torch.zeros_like(wrong)
-    for p in range(len(judged) - 1):
-        order = torch.arange(len(judged))
+    written, name, other = written[:, wrong], judged[:, wrong], judged.roll(1, 1)[:, wrong]
+    row = torch.arange(name.shape[1])
+    first = (written != name).int().argmax(0)
+    inner = first < length - 1
+    exchanged = torch.zeros(name.shape[1], dtype=torch.bool)
+    for p in range(length - 1):
+        order = torch.arange(length)
         order[[p, p + 1]] = order[[p + 1, p]]
-        exchanged |= (written == judged[order]).all(0)
-    among = (written[:, None] == judged).any(1)
-    shares = {"anagrams": anagram[wrong], "exchanged": exchanged[wrong], "letters": among}
-    return {name: float(hits.double().mean()) for name, hits in shares.items()}
+        exchanged |= (written == name[order]).all(0)
+    shares = {
+        "anagrams": (written.sort(0).values == name.sort(0).values).all(0),
+        "exchanged": exchanged,
+        "next": (written[first, row] == name[(first + 1).clamp_max(length - 1), row])[inner],
+        "letters": (written[:, None] == name).any(1),
+        "letters_chance": (written[:, None] == other).any(1),
+    }
+    return {"wrong": int(wrong.sum()) / batch} | {k: float(hits.double().mean()) for k, hits in shares.items()}
 
 
 @torch.no_grad()
@@ -126,8 +136,14 @@ def edited(
     network: Writes, among: Int[Tensor, "L B"], judged: Int[Tensor, "L K"], generator: torch.Generator
 ) -> dict[str, float]:
     """One letter's layer is exchanged for another's. Shares of the names ``judged`` after which is then written what
-    the network writes when it has read the other name, as far as this is another: the edit, the same layers at another
-    position, a random change of equal size; and how often the network copies such names at all."""
+    the network writes when it has read the other name, right or wrong, as far as this is something else than before:
+
+    - ``edit``; ``edit_copied``, the same of those other names alone that the network copies;
+    - ``elsewhere``, the same layers at any other position; ``neighbour`` and ``farther``, at one beside it or not,
+      scaled to the size of the edit;
+    - ``random``, a change of equal size in a random direction; ``mixed``, in one of the states' own span;
+    - ``copied``, how often the network copies such names at all.
+    """
     length, batch = judged.shape
     found = layers.layers(network, length, generator, among=among)[0]
     at, row = torch.randint(length, (batch,), generator=generator), torch.arange(batch)
@@ -138,10 +154,18 @@ def edited(
     other[at, row] = new
     h = layers.states(network, judged)
     now, then = (network.write(states, length)[0] for states in (h, layers.states(network, other)))
-    asked = (now != then).any(0)
-    ways = {"edit": h + found[:, at, new] - found[:, at, old]}
-    ways["elsewhere"] = h + found[:, elsewhere, new] - found[:, elsewhere, old]
+    asked, copied = (now != then).any(0), (then == other).all(0)
+    change = found[:, at, new] - found[:, at, old]
+    wrong_place = found[:, elsewhere, new] - found[:, elsewhere, old]
+    ways = {"edit": h + change, "elsewhere": h + wrong_place}
     ways["random"] = random_edit(h, ways["edit"], generator)
-    shares = {name: (network.write(states, length)[0] == then).all(0)[asked] for name, states in ways.items()}
-    shares |= {"copied": (then == other).all(0)}
-    return {name: float(hits.double().mean()) for name, hits in shares.items()}
+    mix = torch.randn(batch, batch, generator=generator).to(h) @ (h - h.mean(1, keepdim=True))
+    size = change.norm(dim=2, keepdim=True)
+    ways["mixed"] = h + mix * size / mix.norm(dim=2, keepdim=True)
+    ways["scaled"] = h + wrong_place * size / wrong_place.norm(dim=2, keepdim=True)
+    right = {name: (network.write(states, length)[0] == then).all(0) for name, states in ways.items()}
+    beside = (elsewhere - at).abs() == 1
+    chosen = {name: right[name][asked] for name in ("edit", "elsewhere", "random", "mixed")}
+    chosen |= {"neighbour": right["scaled"][asked & beside], "farther": right["scaled"][asked & ~beside]}
+    chosen |= {"edit_copied": right["edit"][asked & copied], "copied": copied}
+    return {name: float(hits.double().mean()) for name, hits in chosen.items()}

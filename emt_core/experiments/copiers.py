@@ -113,8 +113,9 @@ def copying_of(model: Reader, source: Source) -> dict[str, float | None]:
     return found
 
 
-def coded(model: Reader, source: Source) -> dict[str, float | None]:
-    """How one network holds names of CODED letters, of random ones and of words of the text."""
+def coded(model: Reader, source: Source, seed: int = 0) -> dict[str, float | None]:
+    """How one network holds names of CODED letters, of random ones and of words of the text; ``fresh``: random ones in
+    a network with other weights, drawn with ``seed``, before any training."""
     network, found = copying.in_a_scene(model), {}
     words = [word for word in (*source.words, *source.names) if len(word) == CODED]
     for kind in ("random", "words"):
@@ -127,13 +128,22 @@ def coded(model: Reader, source: Source) -> dict[str, float | None]:
         values = copying.code(network, among, judged, draw) | copying.edited(network, among, judged, draw)
         values |= copying.misplaced(network, judged)
         found |= {f"{kind}_{name}": number(value) for name, value in values.items()}
+        if kind == "random":
+            fresh = copying.code(copying.in_a_scene(untrained(model, seed)), among, judged, draw)
+            found |= {f"fresh_{name}": number(value) for name, value in fresh.items()}
     return found
+
+
+def untrained(model: Reader, seed: int) -> Reader:
+    """A network of the same sizes as it is drawn for training."""
+    ends = {"vocabulary": model.vocabulary, "inputs": model.cell.inputs}
+    return Reader.init(type(model.cell), model.outputs, model.hidden, [stream(seed, "network")], **ends)
 
 
 def measure(model: Reader, line: Copier) -> dict[str, float | None]:
     """All of these of one network."""
     source = standard_library()
-    return copying_of(model, source) | coded(model, source)
+    return copying_of(model, source) | coded(model, source, line.seed)
 
 
 @lru_cache(maxsize=1)

@@ -29,7 +29,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz_"  #: of which names are made
 SAID_TWICE = re.compile(r"self\.([a-z_]+) = \1$", re.MULTILINE)
 WORD = re.compile(r"[A-Za-z_]\w*")
 HELD_OUT = 5  #: one name in so many is held out
-APART = "test", "tests", "idle_test", "site-packages", "lib2to3"  #: folders that are not read
+APART = "test", "tests", "idle_test", "site-packages", "dist-packages", "lib2to3"  #: folders that are not read
 
 _CODES = torch.full((128,), CHARACTERS.index("?"))
 _CODES[[ord(c) for c in CHARACTERS]] = torch.arange(len(CHARACTERS))
@@ -37,7 +37,7 @@ _CODES[[ord(c) for c in CHARACTERS]] = torch.arange(len(CHARACTERS))
 
 def encode(text: str) -> Int[Tensor, "T"]:
     """The numbers of its characters; "?" for what is none of :data:`CHARACTERS`."""
-    return _CODES[torch.frombuffer(bytearray(text.encode("ascii", "replace")), dtype=torch.uint8).long()]
+    return _CODES[torch.tensor(list(text.encode("ascii", "replace")), dtype=torch.int64)]
 
 
 def decode(codes: Int[Tensor, "T"]) -> str:
@@ -46,7 +46,8 @@ def decode(codes: Int[Tensor, "T"]) -> str:
 
 
 def held_out(name: str) -> bool:
-    """Whether networks never see this name while they learn: decided by the name alone."""
+    """Whether a name that is said twice belongs to the part that is left out of the text to learn from: decided by the
+    name alone."""
     return zlib.crc32(name.encode()) % HELD_OUT == 0
 
 
@@ -58,8 +59,8 @@ class Source:
 
     @cached_property
     def places(self) -> tuple[tuple[int, str], ...]:
-        """Where names are said the second time in ``self.NAME = NAME``, as far as a line holds nothing else and the
-        name nothing but LETTERS: where the second begins, and the name."""
+        """Where names are said the second time in ``self.NAME = NAME``, as far as a line ends with it and the name has
+        nothing but LETTERS: where the second begins, and the name."""
         return tuple((m.end() - len(m[1]), m[1]) for m in SAID_TWICE.finditer(self.text))
 
     @cached_property
@@ -94,26 +95,27 @@ def standard_library() -> Source:
         raise FileNotFoundError(f"the standard library's source files must lie in {root}, got none")
     texts = [path.read_text(encoding="utf8", errors="replace") for path in found]
     text = "\n".join(texts).replace("\t", "    ").encode("ascii", "replace").decode()
-    return Source("".join(c if c in CHARACTERS else "?" for c in text) if "\r" in text or "\f" in text else text)
+    known = set(CHARACTERS)
+    return Source("".join(c if c in known else "?" for c in text))
 
 
 def windows(source: Source, length: Index = 160, *, near: float | int = 0.5, renamed: bool = False) -> OwnTask:
     """Read ``length`` characters and say each next one, as an :class:`~emt_core.tasks.own.OwnTask`. Windows begin
     anywhere; a part ``near`` of them is laid so that a place where a name is said twice is in its second half. With
     ``renamed`` the name of such a place is exchanged wherever it stands in the window, half the time for another word
-    of the text and else for as many random letters: what the program does stays the same.
+    of the text and else for as many random letters: that it is said twice stays so.
 
     Raises:
-        ValueError: a text shorter than a window or without such a place, ``near`` outside 0 … 1.
+        ValueError: a text without such a place two windows from both its ends, ``near`` outside 0 … 1.
     """
     length = integer("length", length, 40)
-    if len(source.text) <= 3 * length or not source.places:
-        raise ValueError(f"source must have more than {3 * length} characters and a name said twice")
     if not 0 <= near <= 1:
         raise ValueError(f"near must lie between 0 and 1, got {near}")
     codes, others = encode(source.text), source.words
-    longest = max(map(len, source.names))
+    longest = max(map(len, source.names), default=1)
     places = [place for place in source.places if 2 * length <= place[0] <= len(codes) - 2 * length]
+    if not places:
+        raise ValueError(f"source must have a name said twice at least {2 * length} characters from both its ends")
 
     def one(u: list[float], letters: list[int]) -> Tensor:
         if u[0] >= near:
