@@ -152,6 +152,34 @@ def gated(method: Method, dim: Index = 1, gain: float | int = 5.0) -> tuple[Tens
     return W_uh, W_hh, W_r, b
 
 
+def conducted(bells: Index, dim: Index = 1, gain: float | int = 5.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(W_uh, W_hh, W_r, b) of a tanh network that rings call changes by gates, (N, n·dim + n − 1), (N, N), (n·dim, N),
+    (N,), float64, N = 2·dim·(3n − 2): :func:`gated` without its clock. A pair of places p, q is open, as
+    :class:`emt_core.tasks.call_changes.CallChanges` calls a change, if c_p = 1 for q = p + 1, c_q = 1 for q = p − 1, and
+    if neither c_{p−1} nor c_p is for q = p: all linear in the call, of which no two neighbours are 1.
+
+    Row t is read out in one way at all times, but where it lies in the state depends on the gates that were open, the
+    last change's: one Ψ for each change, whatever the method and the time.
+    """
+    n, dim, gain = integer("bells", bells, 2), integer("dim", dim, 1), number("gain", gain, positive=True)
+    pairs = [(p, q) for p in range(n) for q in (p - 1, p, p + 1) if 0 <= q < n]
+    place, source = torch.tensor(pairs).T
+    swap, stays = torch.minimum(place, source), place == source
+    crossed = torch.nn.functional.one_hot(swap, n).double()[:, : n - 1]  # closed = at rest + (call · crossed)
+    beside = torch.nn.functional.one_hot(swap, n + 1).double() + torch.nn.functional.one_hot(swap + 1, n + 1).double()
+    call = torch.where(stays[:, None], beside[:, 1:n], -crossed)
+    rest = (~stays).double()
+    gather = torch.nn.functional.one_hot(place, n).double()
+    choose = torch.nn.functional.one_hot(source, n).double()
+    eye, many = torch.eye(dim, dtype=torch.float64), torch.ones(dim, 1).double()
+    half, same, both = torch.tensor([[0.5, 0.5]]).double(), torch.ones(2, 1).double(), torch.tensor([[2.0], [-2.0]])
+    read = torch.kron(torch.kron(same, choose), eye)
+    W_hh = gain * torch.kron(torch.kron(half, torch.kron(same, choose @ gather.T)), eye)
+    W_uh = gain * torch.cat([read, torch.kron(torch.kron(both.double(), call), many)], 1)
+    W_r = torch.kron(torch.kron(half, gather.T.contiguous()), eye)
+    return W_uh, W_hh, W_r, gain * torch.kron(torch.kron(both.double(), rest[:, None]), many)[:, 0]
+
+
 def _roots(turns: list[float]) -> Complex[Tensor, "K"]:
     """exp(2πi turn)."""
     return torch.tensor([cmath.exp(2j * math.pi * turn) for turn in turns], dtype=torch.complex128)
