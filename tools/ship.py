@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from emt_core.experiments import copiers, lifetimes, ringers
+from emt_core.experiments import call_ringers, copiers, lifetimes, ringers
 from emt_core.experiments.__main__ import COMMANDS
 from emt_core.experiments.provenance import as_csv, made_by
 from emt_core.experiments.side_by_side import Placed
@@ -305,7 +305,7 @@ def _brief_rows(shipment: _Shipment, experiment: str) -> None:
 SHIPPED_CELLS = ("elman", "gru", "lstm", "lru", "deltanet", "attention")
 ONIONS = {"onion-gru": ("onion_gru", "gru"), "onion-interventions": ("onion_interventions", "edit"),
           "onion-probes": ("onion_probes", "probe")}  # fmt: skip
-CONDITIONED = {"change-ringing": ringers, "source-names": copiers}
+CONDITIONED = {"change-ringing": ringers, "call-changes": call_ringers, "source-names": copiers}
 KINDS: dict[str, tuple] = {
     "table1": (Model, _table1),
     "circuits": (Model, _full_size),
@@ -320,6 +320,7 @@ KINDS: dict[str, tuple] = {
     "edit-protocols": (Edit, _edit_protocols),
     "lasting": (Model, _lasting),
     "change-ringing": (ringers.Ringer, _by_condition),
+    "call-changes": (call_ringers.CallRinger, _by_condition),
     "source-names": (copiers.Copier, _by_condition),
     "recurrences": (Repeater, _recurrences),
     "recurrence-factors": (Placed, _brief_rows),

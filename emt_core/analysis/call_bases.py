@@ -49,7 +49,7 @@ def ring(network: Reader, task: CallChanges, starts: Int[Tensor, "B n"], changes
 def right(network: Reader, task: CallChanges, run: Called) -> Float[Tensor, "M K"]:
     """The share of the runs that are right in every sign, row by row from row 1 on."""
     said = network.to(torch.float64).read_out(run.states[:, 1:])
-    return right_rows(said, task.signs.encode(run.rows[1:], torch.float64)).double().mean(2)
+    return right_rows(said, task.signs.encode(run.rows[1:], torch.float64).expand_as(said)).double().mean(2)
 
 
 def after(run: Called, change: Change, first: Index = 1) -> Rung:
@@ -117,7 +117,8 @@ def swap_edits(
     bells as swapped.
 
     Raises:
-        ValueError: t is not the number of a row after the first that others follow, or fewer than two changes.
+        ValueError: t is not the number of a row after the first that others follow, fewer than two changes, or the last
+            change is none of them.
     """
     t, last = integer("t", t, 1), len(run.rows) - 1
     if t >= last or len(changes) < 2:
@@ -125,7 +126,10 @@ def swap_edits(
     network, h, row = network.to(torch.float64), run.states[:, t], run.rows[t]
     new = swapped(row, generator)
     x, wanted = (task.signs.encode(rows, torch.float64) for rows in (row, new))
-    which = torch.stack([(run.changes[t - 1] == torch.tensor(c)).all(-1) for c in changes]).int().argmax(0)  # (B,)
+    known = torch.stack([(run.changes[t - 1] == torch.tensor(c)).all(-1) for c in changes])
+    if not known.any(0).all():
+        raise ValueError(f"changes must have every one that is called before row {t}, got {changes}")
+    which = known.int().argmax(0)  # (B,)
     every = torch.stack([(wanted - x) @ basis[:, :-1] for basis in fitted])  # (changes, M, B, n)
     at = torch.arange(len(which))
     edit, other = (every[index, :, at].transpose(0, 1) for index in (which, (which + 1) % len(changes)))
@@ -143,6 +147,6 @@ def swap_edits(
     states, rows = torch.cat([*starts.values()], 1), rung(new, run.changes[t:])
     for k in range(t + 1, last + 1):
         states = network.step(states, run.inputs[k].repeat(len(starts), 1).expand(network.models, -1, -1))
-        said = network.read_out(states).unflatten(1, (len(starts), -1))
-        right += right_rows(said, task.signs.encode(rows[k - t], torch.float64)).double().mean(2).T
+        said = network.read_out(states).unflatten(1, (len(starts), -1))  # (M, STATES, B, D)
+        right += right_rows(said, task.signs.encode(rows[k - t], torch.float64).expand_as(said)).double().mean(2).T
     return dict(zip(starts, right / (last - t), strict=True))

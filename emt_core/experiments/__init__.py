@@ -6,6 +6,7 @@ folder is said in :mod:`emt_core.experiments.jobs`; weights are in ``DIR/weights
 all is done.
 """
 
+from emt_core.experiments.call_ringers import call_changes
 from emt_core.experiments.copiers import source_names
 from emt_core.experiments.edit_studies import edit_controls, edit_protocols, fixed_sequences
 from emt_core.experiments.lifetimes import lasting
@@ -16,7 +17,7 @@ from emt_core.experiments.token_repeat import onion_gru, onion_interventions, on
 from emt_core.experiments.variable_binding import circuits, emergence, failures, repeat_copy, sweep, table1
 
 __all__ = [
-    "Swept", "change_ringing", "circuits", "edit_controls", "edit_protocols", "emergence", "failures",
+    "Swept", "call_changes", "change_ringing", "circuits", "edit_controls", "edit_protocols", "emergence", "failures",
     "fixed_sequences", "lasting", "onion_gru", "onion_interventions", "onion_probes", "recurrence_edits",
     "recurrence_factors", "recurrences", "repeat_copy", "rounded_states", "source_names", "sweep", "table1",
 ]  # fmt: skip

@@ -1,5 +1,5 @@
-"""Networks that hear a row and are called every change: do they ring methods that they were never called, and how do they
-hold their bells?"""
+"""Networks that hear a row and are called every change: do they ring methods that they were never called, and how do
+they hold their bells?"""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ KINDS = ("trained", "held_out", "random")  # methods, and changes that follow no
 ELMAN: dict[str, Any] = {"cell": "elman", "hidden": 192, "steps": 6000, "lr": 1e-3}
 #: all conditions by name: the fields of a :class:`CallRinger` that they set, and how many seeds are trained
 CONDITIONS: dict[str, tuple[dict[str, Any], int]] = {
-    "elman": (ELMAN, 3),
-    "gru": (ELMAN | {"cell": "gru", "hidden": 96, "lr": 3e-3}, 3),
-    "lstm": (ELMAN | {"cell": "lstm", "hidden": 96, "lr": 3e-3}, 3),
+    "called elman": (ELMAN, 3),
+    "called gru": (ELMAN | {"cell": "gru", "hidden": 96, "lr": 3e-3}, 3),
+    "called lstm": (ELMAN | {"cell": "lstm", "hidden": 96, "lr": 3e-3}, 3),
 }
 
 
@@ -112,7 +112,7 @@ def measure(model: Reader, line: CallRinger) -> dict[str, float | None]:
         run = call_bases.ring(model, task, *calls(line.bells, kind, 1, JUDGED // (3 if kind == "trained" else 1), max(COURSES) * COURSE))
         right = call_bases.right(model, task, run)[0]
         found |= {f"{kind}_course_{c}": right[(c - 1) * COURSE : c * COURSE].mean() for c in COURSES}
-    changes = changes_of(task.methods)
+    changes = sorted({*changes_of(task.methods)} & {*changes_of(split_methods(line.bells)[1])})
     fitted = call_bases.ring(model, task, *calls(line.bells, "trained", 0, FITTED, COURSE))
     others = call_bases.ring(model, task, *calls(line.bells, "held_out", 1, JUDGED, COURSE + EDITED))
     held = call_bases.how_held(fitted, others, task, changes, FIRST)

@@ -91,4 +91,4 @@ class CallChanges:
 def called(method: Method, count: Index, first: Index = 0) -> Int[Tensor, "K n"]:
     """The K = ``count`` changes of the method from change ``first`` of its lead on."""
     first, count = integer("first", first, 0), integer("count", count, 0)
-    return torch.tensor([method.changes[(first + k) % method.lead] for k in range(count)]).view(count, method.bells)
+    return torch.tensor(method.changes)[torch.arange(first, first + count) % method.lead]

@@ -176,3 +176,31 @@ def test_what_is_no_size():
             bad()
     with pytest.raises(ValueError, match=r"^gain must"):
         ringing.gated(METHODS[0], 1, 0.0)
+
+
+@pytest.mark.parametrize("bells, dim", [(3, 2), (5, 3), (6, 1)])
+def test_a_conducted_network_moves_every_content_as_it_is_called(bells, dim):
+    """All changes of so many bells, that of no pair too, from contents that are any signs; by the definition."""
+    W_uh, W_hh, W_r, b = ringing.conducted(bells, dim)
+    assert len(W_hh) == 2 * dim * (3 * bells - 2)
+    draw = stream(0, "calls")
+    held = torch.randint(2, (bells, dim), generator=draw).double() * 2 - 1
+    h = torch.tanh(W_uh @ torch.cat([held.flatten(), torch.zeros(bells - 1)]) + b)
+    for _ in range(200):
+        p, pairs = 0, torch.zeros(bells - 1)
+        while p < bells - 1:
+            if torch.rand((), generator=draw) < 0.5:
+                pairs[p] = 1
+                held[[p, p + 1]] = held[[p + 1, p]]
+                p += 1
+            p += 1
+        h = torch.tanh(W_hh @ h + W_uh @ torch.cat([torch.zeros(bells * dim), pairs]).double() + b)
+        assert torch.allclose((W_r @ h).view(bells, dim), held, atol=1e-3)
+
+
+def test_who_conducts_whom():
+    for given, message in (((1,), "bells must be at least 2, got 1"), ((6, 0), "dim must be at least 1, got 0")):
+        with pytest.raises(ValueError, match=message):
+            ringing.conducted(*given)
+    with pytest.raises(ValueError, match=r"^gain must"):
+        ringing.conducted(6, 1, 0.0)

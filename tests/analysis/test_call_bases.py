@@ -1,0 +1,138 @@
+"""Bases that go with the last change, on a network written down, where they and what edits do are known."""
+
+import pytest
+import torch
+
+from emt_core.analysis import call_bases
+from emt_core.networks import Reader
+from emt_core.networks.elman import Elman
+from emt_core.support.random_streams import stream
+from emt_core.tasks.call_changes import CallChanges, called, changes_of
+from emt_core.tasks.change_ringing import Method, right_rows, split_rows
+from emt_core.theory import ringing
+
+BOB, OTHER = Method("Plain Bob", 6, "&x16x16x16,12"), Method("Double Bob", 6, "&x16x16x56,12")
+TASK = CallChanges((BOB,))
+CHANGES = changes_of((BOB,))
+HEARD, HELD = (torch.tensor(rows[:60]) for rows in split_rows(6, 0.25, stream(0, "split")))
+
+
+def conducted(scale=1.0) -> Reader:
+    W_uh, W_hh, W_r, b = (w[None] for w in ringing.conducted(6, 3))
+    cell = Elman(W_hh=W_hh, W_uh=W_uh, b=b)
+    return Reader(cell, scale * W_r, torch.zeros(1, 18, dtype=torch.float64))
+
+
+def run(network, starts=HEARD, count=30, method=BOB):
+    return call_bases.ring(network, TASK, starts, called(method, count)[:, None].expand(-1, len(starts), -1))
+
+
+def test_the_network_written_down_rings_what_it_is_called():
+    """Also changes that follow no method, and as long as one likes."""
+    every = torch.tensor(changes_of((BOB, OTHER)))
+    changes = every[torch.randint(len(every), (300, len(HELD)), generator=stream(0, "calls"))]
+    right = call_bases.right(conducted(), TASK, call_bases.ring(conducted(), TASK, HELD, changes))
+    assert right.shape == (1, 300) and bool((right == 1).all())
+    assert not call_bases.right(conducted(-1.0), TASK, call_bases.ring(conducted(-1.0), TASK, HELD, changes)).any()
+
+
+def test_right_rows_are_counted_row_by_row():
+    network = conducted()
+    noise = torch.randn(network.cell.W_hh.shape, generator=stream(2, "noise"), dtype=torch.float64)
+    network = network.with_weights(network.weights | {"W_hh": network.cell.W_hh + 0.2 * noise})
+    own = run(network, count=12)
+    found = call_bases.right(network, TASK, own)[0]
+    h, expected = network.cell.zero_state(len(HEARD)).double(), []
+    for t in range(13):
+        h = network.step(h, own.inputs[t][None])
+        expected.append(right_rows(network.read_out(h)[0], TASK.signs.encode(own.rows[t], torch.float64)))
+    assert found.tolist() == [float(each.double().mean()) for each in expected[1:]]
+    assert 0 < float(found[-1]) < 1
+
+
+def test_states_lie_in_the_basis_of_the_last_change():
+    """Of the six numbers that a place has as u⁺ and u⁻, those of the open gates hold the content: rows that stay swap
+    no units with those that move. Changes that share an open gate share its directions, so that others explain some."""
+    fitted, others = run(conducted()), run(conducted(), HELD, method=OTHER)
+    held = call_bases.how_held(fitted, others, TASK, CHANGES, 12)
+    assert {name: value.shape for name, value in held.items()} == dict.fromkeys(("own", "other", "one"), (1,))
+    assert 1 - float(held["own"]) < 1e-6
+    assert float(held["other"]) < 0.5 and float(held["one"]) < 0.9
+    basis = call_bases.bases(fitted, TASK, CHANGES, 12)[0][0, :-1]
+    still = torch.tensor([p == q for p in range(6) for q in (p - 1, p, p + 1) if 0 <= q < 6])
+    swaps = CHANGES[0] != tuple(range(6)) and all(p != q for p, q in enumerate(CHANGES[0]))
+    units = still.repeat_interleave(3).repeat(2)
+    assert not swaps or (basis[:, units].abs().max() < 1e-3 < basis[:, ~units].abs().max())
+
+
+def test_after_takes_the_rows_that_follow_a_change_and_no_others():
+    own = run(conducted(), count=30)
+    for change in CHANGES:
+        found = call_bases.after(own, change, 5)
+        times = [t for t in range(5, 31) if BOB.changes[(t - 1) % 12] == change]
+        assert torch.equal(found.rows[0], own.rows[times].flatten(0, 1))
+        assert torch.equal(found.states[:, 0], own.states[:, times].flatten(1, 2))
+    with pytest.raises(ValueError, match=r"^change must be called after row 4 of these runs, got \(0, 1, 2, 3, 4, 5\)"):
+        call_bases.after(own, (0, 1, 2, 3, 4, 5), 5)
+
+
+def test_a_constant_is_no_fault_of_a_basis():
+    own = call_bases.after(run(conducted()), CHANGES[0])
+    basis = call_bases.bases(run(conducted()), TASK, CHANGES)[0]
+    moved = basis.clone()
+    moved[:, -1] += 1
+    assert torch.allclose(call_bases.centred(moved, own, TASK), basis, atol=1e-9)
+
+
+def test_one_basis_is_that_of_its_definition():
+    """Least squares with an indicator of the change beside the signs, by one solve."""
+    own = run(conducted())
+    parts = [call_bases.after(own, change) for change in CHANGES]
+    x = torch.cat([TASK.signs.encode(p.rows[0], torch.float64) for p in parts])
+    which = torch.cat([torch.full((p.rows.shape[1],), i) for i, p in enumerate(parts)])
+    design = torch.cat([x, torch.nn.functional.one_hot(which).double()], 1)
+    h = torch.cat([p.states[0, 0] for p in parts])
+    solution = torch.linalg.lstsq(design, h, driver="gelsd").solution
+    one = call_bases.one_basis(own, TASK, CHANGES)[0]
+    centred = torch.cat([x[which == i] - x[which == i].mean(0) for i in range(len(parts))])
+    assert torch.allclose(centred @ one[:-1], centred @ solution[: x.shape[1]], atol=1e-8)
+    assert not one[-1].any()
+
+
+@pytest.mark.parametrize("t", [1, 13, 29])
+def test_two_bells_are_swapped_through_a_basis(t):
+    """Through that of any change: what is written where gates are closed moves u⁺ and u⁻ alike, and their mean is what
+    is read. A random change of equal size does nothing of the kind."""
+    network, others = conducted(), run(conducted(), HELD, method=OTHER)
+    every = changes_of((BOB, OTHER))
+    fitted = call_bases.bases(run(conducted(), HEARD, 30, OTHER), TASK, every)
+    found = call_bases.swap_edits(network, TASK, fitted, every, others, t, stream(0, "edit"))
+    assert [*found] == [*call_bases.STATES]
+    assert [float(found[name]) for name in ("edit", "another change's basis", "swapped from the start")] == [1.0] * 3
+    assert float(found["nothing"]) == 0 and float(found["random"]) < 0.5
+    wrong = [basis.roll(6, 1) for basis in fitted]
+    found = call_bases.swap_edits(network, TASK, wrong, every, others, t, stream(0, "edit"))
+    assert max(float(found["edit"]), float(found["another change's basis"])) < 0.5
+
+
+def test_ensembles_are_their_members():
+    one, other = conducted(), conducted(0.5)
+    pair = one.with_weights({name: torch.cat([w, other.weights[name]]) for name, w in one.weights.items()})
+    both, alone = run(pair, HELD), run(other, HELD)
+    assert torch.equal(both.states[1:], alone.states)
+    fitted = call_bases.bases(both, TASK, CHANGES)
+    found = call_bases.swap_edits(pair, TASK, fitted, CHANGES, both, 13, stream(0, "edit"))
+    assert all(value.shape == (2,) for value in found.values())
+    assert found["edit"].tolist() == [1.0, 1.0]
+
+
+def test_what_is_no_edit():
+    own = run(conducted(), count=12)
+    fitted, never = call_bases.bases(own, TASK, CHANGES), (tuple(range(6)), tuple(range(5, -1, -1)))
+    for t, changes, message in (
+        (12, CHANGES, r"^t must be below 12 and changes at least two, got 12 and 3"),
+        (3, CHANGES[:1], r"^t must be below 12 and changes at least two, got 3 and 1"),
+        (3, never, r"^changes must have every one that is called before row 3, got"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call_bases.swap_edits(conducted(), TASK, fitted, changes, own, t, stream(0, "edit"))
