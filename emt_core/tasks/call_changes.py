@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -53,10 +54,16 @@ class CallChanges:
         vars(self).update(rows=integer("rows", self.rows, 2))
         _ = self.signs  # what it refuses is refused now
 
-    @property
+    @cached_property
     def signs(self) -> ChangeRinging:
         """The task that has the same rows, and says how they are written."""
         return ChangeRinging(self.methods, starts=self.starts)
+
+    @cached_property
+    def ways(self) -> Int[Tensor, "W K n"]:
+        """What may be called: the changes of each method from each one of its lead on."""
+        each = [called(method, self.rows - 1, first) for method in self.methods for first in range(method.lead)]
+        return torch.stack(each)
 
     def inputs(
         self, starts: Int[Tensor, "B n"], changes: Int[Tensor, "K B n"], dtype: torch.dtype = torch.float32
@@ -72,10 +79,8 @@ class CallChanges:
         """Row 0 and the changes of ``batch`` sequences drawn at random."""
         batch, device = integer("batch", batch, 1), generator.device
         start = self.signs.rows(batch, 1, generator)[0]
-        ways = [(method, first) for method in self.methods for first in range(method.lead)]
-        table = torch.tensor([called(method, self.rows - 1, first).tolist() for method, first in ways], device=device)
-        which = torch.randint(len(ways), (batch,), generator=generator, device=device)
-        return start, table[which].transpose(0, 1)
+        which = torch.randint(len(self.ways), (batch,), generator=generator, device=device)
+        return start, self.ways.to(device)[which].transpose(0, 1)
 
     def draw(self, batch: Index, generator: torch.Generator) -> tuple[Float[Tensor, "T B I"], Float[Tensor, "T B D"]]:
         """Inputs and targets of ``batch`` sequences."""
