@@ -11,14 +11,14 @@ c the last change, whatever the method and the time. Ψ and k are fitted to stat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from emt_core.analysis.phase_bases import Rung, explained, fit, swapped
+from emt_core.analysis.phase_bases import Rung, explained, fit, swapped, written
 from emt_core.networks import Reader
 from emt_core.support.checks import Index, integer
 from emt_core.tasks.call_changes import CallChanges, rung
@@ -26,6 +26,8 @@ from emt_core.tasks.change_ringing import Change, right_rows
 
 #: states to go on from: what is asked, and its controls
 STATES = ("edit", "another change's basis", "random", "nothing", "swapped from the start")
+#: pairs of changes, one after the other, and what the state is rewritten as before the second: see :func:`next_rows`
+PAIRS = ("met", "never met", "rewritten alike", "rewritten as met", "rewritten as never met")
 
 
 @dataclass(frozen=True)
@@ -150,3 +152,45 @@ def swap_edits(
         said = network.read_out(states).unflatten(1, (len(starts), -1))  # (M, STATES, B, D)
         right += right_rows(said, task.signs.encode(rows[k - t], torch.float64).expand_as(said)).double().mean(2).T
     return dict(zip(starts, right / (last - t), strict=True))
+
+
+@torch.no_grad()
+def next_rows(
+    network: Reader,
+    task: CallChanges,
+    fitted: Sequence[Float[Tensor, "M E n"]],
+    changes: Sequence[Change],
+    run: Called,
+    t: Index,
+    met: Collection[tuple[Change, Change]],
+) -> dict[str, Float[Tensor, "M"]]:
+    """Call each change next, from the states at row t of the runs. Of each of PAIRS, the share of the rows rung that
+    are right in every sign; "met" are pairs (last change, next change) that were called in training, the others not.
+
+    The last three are of pairs that never met. Before the next change the state is rewritten as Ψ_c x + k_c, x the row
+    that it should hold: with the last change's own Ψ and k; with those of every other change that has met the next one;
+    and with those of every other that has not. If a step works between bases, from that of one change to that of the
+    next, and was learned for pairs of them, the second sets it right and the others do not. NaN where there are none.
+    """
+    t, network = integer("t", t, 1), network.to(torch.float64)
+    row, each = run.rows[t], [written(basis, task.signs, run.rows[t]) for basis in fitted]
+    last = [(run.changes[t - 1] == torch.tensor(c)).all(-1) for c in changes]
+    found: dict[str, list[Tensor]] = {name: [row.new_zeros(network.models, 0)] for name in PAIRS}
+    for after in changes:
+        call = torch.tensor(after).expand_as(row)
+        read = task.inputs(row, call[None], torch.float64)[1].expand(network.models, -1, -1)
+        wanted = task.signs.encode(rung(row, call[None])[1], torch.float64).expand(network.models, -1, -1)
+
+        def rings(h: Tensor, where: Tensor, read: Tensor = read, wanted: Tensor = wanted) -> Tensor:
+            return right_rows(network.read_out(network.step(h, read)), wanted)[:, where]
+
+        for i, (before, where) in enumerate(zip(changes, last, strict=True)):
+            known = (before, after) in met
+            found["met" if known else "never met"].append(rings(run.states[:, t], where))
+            if not known:
+                found["rewritten alike"].append(rings(each[i], where))
+            for j, other in enumerate(changes):
+                if not known and j != i:
+                    kind = "met" if (other, after) in met else "never met"
+                    found[f"rewritten as {kind}"].append(rings(each[j], where))
+    return {name: torch.cat(parts, 1).double().mean(1) for name, parts in found.items()}

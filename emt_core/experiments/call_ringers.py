@@ -3,9 +3,11 @@ they hold their bells?"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from emt_core.experiments.table import Line, Swept, about, drive, seeded, takes,
 from emt_core.networks import Reader, cell_named, save
 from emt_core.support import checks
 from emt_core.support.random_streams import seeds_of, stream
-from emt_core.tasks.call_changes import CallChanges, called, changes_of
+from emt_core.tasks.call_changes import CallChanges, called, changes_of, pairs_of
 from emt_core.tasks.change_ringing import Method, split_rows, tables
 from emt_core.training import own_task
 from emt_core.training.until_flat import Recipe
@@ -29,14 +31,16 @@ COURSE = 60  # changes of most plain courses of Minor, of whose rows the share t
 COURSES = (1, 10)
 FITTED, JUDGED = 12, 6  # starts of each method that bases are fitted to, and that networks are judged by
 FIRST, EDITED = 12, 24  # rows from which states count, and at which bells are swapped
-KINDS = ("trained", "held_out", "random")  # methods, and changes that follow no method
+WALKS = ("random", "pairs", "treble")  # changes that follow no method, see walks
+KINDS = ("trained", "held_out", *WALKS)
 
-ELMAN: dict[str, Any] = {"cell": "elman", "hidden": 192, "steps": 6000, "lr": 1e-3}
+ELMAN: dict[str, Any] = {"cell": "elman", "hidden": 192, "steps": 6000, "lr": 2e-3}
+GATED: dict[str, Any] = {"hidden": 96, "steps": 3000, "lr": 3e-3}
 #: all conditions by name: the fields of a :class:`CallRinger` that they set, and how many seeds are trained
 CONDITIONS: dict[str, tuple[dict[str, Any], int]] = {
     "called elman": (ELMAN, 3),
-    "called gru": (ELMAN | {"cell": "gru", "hidden": 96, "lr": 3e-3}, 3),
-    "called lstm": (ELMAN | {"cell": "lstm", "hidden": 96, "lr": 3e-3}, 3),
+    "called gru": (GATED | {"cell": "gru"}, 3),
+    "called lstm": (GATED | {"cell": "lstm"}, 3),
 }
 
 
@@ -91,25 +95,49 @@ def split_methods(bells: int) -> tuple[tuple[Method, ...], tuple[Method, ...]]:
 
 
 def calls(bells: int, kind: str, part: int, each: int, count: int) -> tuple[Tensor, Tensor]:
-    """Rows to begin with, of the ``part`` of them that is trained on (0) or held out (1), and ``count`` changes: of each
-    method of a kind from the beginning of its lead, ``each`` times, or as many times changes drawn at random."""
-    methods = split_methods(bells)[kind == "held_out"]
+    """Rows to begin with, of the ``part`` of them that is trained on (0) or held out (1), and ``count`` changes: of
+    each method of a kind from the beginning of its lead, ``each`` times, or as many :func:`walks`."""
+    trained, held = split_methods(bells)
     draw = stream(0, f"calls {kind} {part}")
-    starts = torch.tensor(split_rows(bells, HELD, stream(0, "split"))[part])
-    if kind == "random":
-        every = torch.tensor(changes_of(methods))
-        changes = every[torch.randint(len(every), (count, each * len(split_methods(bells)[1])), generator=draw)]
+    if kind in WALKS:
+        changes = walks(kind, trained, each * len(held), count, draw)
     else:
+        methods = held if kind == "held_out" else trained
         changes = torch.stack([called(method, count) for method in methods for _ in range(each)], dim=1)
+    starts = torch.tensor(split_rows(bells, HELD, stream(0, "split"))[part])
     return starts[torch.randint(len(starts), changes.shape[1:2], generator=draw)], changes
+
+
+def walks(kind: str, methods: Sequence[Method], batch: int, count: int, draw: torch.Generator) -> Tensor:
+    """(count, batch, n) changes drawn at random from those of the methods: any of them ("random"); one that follows the
+    last one somewhere in these methods ("pairs"); or one that moves the bell that begins in the first place as most of
+    these methods do, the treble's path ("treble")."""
+    every = changes_of(methods)
+    if kind == "treble":
+        paths = Counter(tuple((m.rows(m.lead + 1) == 0).int().argmax(1).tolist()) for m in methods)
+        path = pairwise(paths.most_common(1)[0][0])
+        may = torch.tensor([[change[new] == old for change in every] for old, new in path])
+    else:
+        met = pairs_of(methods)
+        may = torch.tensor([[kind == "random" or (a, b) in met for b in every] for a in every])
+    at: list[Tensor] = []
+    for t in range(count):
+        if kind == "treble":
+            weights = may[t % len(may)].expand(batch, -1)
+        else:
+            weights = may[at[-1]] if at else may.any(0).expand(batch, -1)
+        at.append(torch.multinomial(weights.double(), 1, generator=draw)[:, 0])
+    return torch.tensor(every)[torch.stack(at)]
 
 
 def measure(model: Reader, line: CallRinger) -> dict[str, float | None]:
     """Shares of right rows of one network in COURSES, from rows held out, with each of KINDS of calls; R² of bases that
-    are fitted to trained methods from trained rows, on methods and rows held out; and the swap edits there."""
+    are fitted to trained methods from trained rows, on methods and rows held out; the swap edits there; and single
+    changes after those that they met in training, and after others."""
     task, found = CallChanges(split_methods(line.bells)[0]), {}
     for kind in KINDS:
-        run = call_bases.ring(model, task, *calls(line.bells, kind, 1, JUDGED // (3 if kind == "trained" else 1), max(COURSES) * COURSE))
+        each = JUDGED // 3 if kind == "trained" else JUDGED  # about as many runs: there are three times as many methods
+        run = call_bases.ring(model, task, *calls(line.bells, kind, 1, each, max(COURSES) * COURSE))
         right = call_bases.right(model, task, run)[0]
         found |= {f"{kind}_course_{c}": right[(c - 1) * COURSE : c * COURSE].mean() for c in COURSES}
     changes = sorted({*changes_of(task.methods)} & {*changes_of(split_methods(line.bells)[1])})
@@ -117,9 +145,14 @@ def measure(model: Reader, line: CallRinger) -> dict[str, float | None]:
     others = call_bases.ring(model, task, *calls(line.bells, "held_out", 1, JUDGED, COURSE + EDITED))
     held = call_bases.how_held(fitted, others, task, changes, FIRST)
     found |= {f"explained_{name}": value[0] for name, value in held.items()}
-    each = call_bases.bases(fitted, task, changes, FIRST)
-    edits = call_bases.swap_edits(model, task, each, changes, others, EDITED, stream(line.seed, "edit"))
+    bases = call_bases.bases(fitted, task, changes, FIRST)
+    edits = call_bases.swap_edits(model, task, bases, changes, others, EDITED, stream(line.seed, "edit"))
     found |= {name.replace(" ", "_").replace("'", ""): value[0] for name, value in edits.items()}
+    steps = [
+        call_bases.next_rows(model, task, bases, changes, others, t, pairs_of(task.methods))
+        for t in range(EDITED, EDITED + max(method.lead for method in task.methods))
+    ]
+    found |= {f"pair_{name.replace(' ', '_')}": torch.stack([s[name][0] for s in steps]).nanmean() for name in steps[0]}
     return {name: number(value) for name, value in found.items()}
 
 

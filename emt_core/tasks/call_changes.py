@@ -1,7 +1,8 @@
 """Call changes: a row of bells is heard, then every change is called, and its row is rung.
 
-In :mod:`emt_core.tasks.change_ringing` a network must know the method. Here, as in the ringing of that name, a conductor
-calls each change, so that rows of a method can be rung that nobody has learned. The operator of a step is an input.
+In :mod:`emt_core.tasks.change_ringing` a network must know the method. Here, as in the ringing of that name, a
+conductor calls each change, so that rows of a method can be rung that nobody has learned. The operator of a step is an
+input.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from emt_core.tasks.own import OwnTask
 def changes_of(methods: Sequence[Method]) -> tuple[Change, ...]:
     """All changes that the methods are made of, each once, in ascending order."""
     return tuple(sorted({change for method in methods for change in method.changes}))
+
+
+def pairs_of(methods: Sequence[Method]) -> set[tuple[Change, Change]]:
+    """All pairs of changes that follow each other in the methods, the first change of a lead after the last one too."""
+    return {(method.changes[t - 1], method.changes[t]) for method in methods for t in range(method.lead)}
 
 
 def rung(starts: Int[Tensor, "B n"], changes: Int[Tensor, "K B n"]) -> Int[Tensor, "T B n"]:

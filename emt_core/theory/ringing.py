@@ -154,9 +154,10 @@ def gated(method: Method, dim: Index = 1, gain: float | int = 5.0) -> tuple[Tens
 
 def conducted(bells: Index, dim: Index = 1, gain: float | int = 5.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(W_uh, W_hh, W_r, b) of a tanh network that rings call changes by gates, (N, n·dim + n − 1), (N, N), (n·dim, N),
-    (N,), float64, N = 2·dim·(3n − 2): :func:`gated` without its clock. A pair of places p, q is open, as
-    :class:`emt_core.tasks.call_changes.CallChanges` calls a change, if c_p = 1 for q = p + 1, c_q = 1 for q = p − 1, and
-    if neither c_{p−1} nor c_p is for q = p: all linear in the call, of which no two neighbours are 1.
+    (N,), float64, N = 2·dim·(3n − 2): :func:`gated` without its clock. With a call c as
+    :class:`emt_core.tasks.call_changes.CallChanges` has it, a pair of places p, q is open if c_p = 1 for q = p + 1, if
+    c_q = 1 for q = p − 1, and if neither c_{p−1} nor c_p is 1 for q = p: all linear in the call, of which no two
+    neighbours are 1.
 
     Row t is read out in one way at all times, but where it lies in the state depends on the gates that were open, the
     last change's: one Ψ for each change, whatever the method and the time.

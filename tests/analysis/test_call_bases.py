@@ -7,7 +7,7 @@ from emt_core.analysis import call_bases
 from emt_core.networks import Reader
 from emt_core.networks.elman import Elman
 from emt_core.support.random_streams import stream
-from emt_core.tasks.call_changes import CallChanges, called, changes_of
+from emt_core.tasks.call_changes import CallChanges, called, changes_of, pairs_of
 from emt_core.tasks.change_ringing import Method, right_rows, split_rows
 from emt_core.theory import ringing
 
@@ -136,3 +136,38 @@ def test_what_is_no_edit():
     ):
         with pytest.raises(ValueError, match=message):
             call_bases.swap_edits(conducted(), TASK, fitted, changes, own, t, stream(0, "edit"))
+
+
+def test_a_network_that_moves_every_change_alike_rings_pairs_that_never_met():
+    """Also from states that are rewritten as if another change had been last: all are read in one way."""
+    network, others = conducted(), run(conducted(), HELD, method=OTHER)
+    fitted, every = call_bases.bases(others, TASK, changes_of((OTHER,))), changes_of((OTHER,))
+    found = call_bases.next_rows(network, TASK, fitted, every, others, 14, pairs_of((OTHER,)))
+    assert [*found] == [*call_bases.PAIRS] and all(float(share) == 1 for share in found.values())
+    found = call_bases.next_rows(conducted(-1.0), TASK, fitted, every, others, 14, pairs_of((OTHER,)))
+    assert not any(float(share) for share in found.values())
+
+
+def test_pairs_are_told_apart_and_states_rewritten():
+    """By a network that is right after a change alone if the state it is in is that of a chosen one."""
+    others, every = run(conducted(), HELD), changes_of((BOB,))
+    fitted, t = call_bases.bases(others, TASK, every), 14  # x, 16, x, … and last is the second change of the lead: 16
+    last, chosen = BOB.changes[(t - 1) % 12], every.index(BOB.changes[0])
+    network = conducted()
+
+    class Choosy(Reader):
+        def step(self, h, inputs=None):
+            near = (h - self.target).norm(dim=-1, keepdim=True) < 1e-2
+            return torch.where(near, super().step(h, inputs), torch.zeros_like(h))
+
+    choosy = Choosy(network.cell, network.W_out, network.b_out)
+    Choosy.target = call_bases.written(fitted[chosen], TASK.signs, others.rows[t])
+    met = {(every[chosen], change) for change in every}
+    found = call_bases.next_rows(choosy, TASK, fitted, every, others, t, met)
+    assert last != every[chosen] and float(found["rewritten as met"]) == 1
+    assert not any(float(found[name]) for name in ("never met", "rewritten alike", "rewritten as never met"))
+    assert found["met"].isnan().all()  # the last change has met none
+
+
+def test_pairs_of_methods():
+    assert pairs_of((Method("Original", 6, "x16"),)) == {tuple(p) for p in (BOB.changes[:2], BOB.changes[1::-1])}

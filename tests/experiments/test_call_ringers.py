@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from emt_core.experiments.table import weights_file
 from emt_core.networks import Reader, load
 from emt_core.networks.elman import Elman
 from emt_core.support.random_streams import stream
-from emt_core.tasks.call_changes import CallChanges, called, changes_of
+from emt_core.tasks.call_changes import CallChanges, called, changes_of, rung
 from emt_core.tasks.change_ringing import Method, Tables, split_rows
 from emt_core.theory import ringing
 from emt_core.training import own_task
@@ -92,9 +93,19 @@ def test_calls_are_those_of_their_kind(small):
             assert changes.shape == (20, 5 * len(methods), 4)
             for b in range(len(starts)):
                 assert torch.equal(changes[:, b], called(methods[b // 5], 20))
-    starts, changes = call_ringers.calls(4, "random", 1, 50, 20)
-    known = changes_of(call_ringers.split_methods(4)[0])
-    assert {tuple(each) for each in changes.flatten(0, 1).tolist()} == {*known} and changes.shape == (20, 50, 4)
+    trained = call_ringers.split_methods(4)[0]
+    known = {*changes_of(trained)}
+    seen = {(m.changes[t - 1], m.changes[t]) for m in trained for t in range(m.lead)}
+    drawn = {kind: call_ringers.calls(4, kind, 1, 50, 24)[1] for kind in call_ringers.WALKS}
+    for changes in drawn.values():
+        assert {tuple(each) for each in changes.flatten(0, 1).tolist()} == known and changes.shape == (24, 50, 4)
+    for kind, found in drawn.items():
+        ways = [[tuple(change) for change in each] for each in found.transpose(0, 1).tolist()]
+        pairs = {pair for each in ways for pair in pairwise(each)}
+        assert (pairs == seen) == (kind == "pairs") and (len(pairs) == len(known) ** 2) == (kind == "random")
+    # plain hunting: the treble goes from the first place to the last and back, one place at a time
+    rows = rung(torch.arange(4).expand(50, -1), drawn["treble"])
+    assert (rows == 0).int().argmax(2).T.unique(dim=0).tolist() == [[*[0, 1, 2, 3, 3, 2, 1, 0] * 3, 0]]
 
 
 def test_a_network_written_down_rings_what_it_is_called(small):
