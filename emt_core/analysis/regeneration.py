@@ -72,19 +72,23 @@ def regeneration(
     :func:`~emt_core.analysis.memories.fitted_memories`: z ≈ Σ_k Z_k x_k and h ≈ Σ_k H_k x_k. The amplitude of memory
     k read along its own pattern is A(α) = H_kᵀ E[x_k tanh(z + (α − 1) Z_k x_k)] / ‖H_k‖², so that A(1) = 1, and its
     elasticity A′(1) = H_kᵀ E[1 − h²] Z_k / ‖H_k‖². A mean over contents: it is exact where 1 − h² does not depend on
-    them.
+    them. Networks with biases have drives and states of which a part does not depend on contents: both are then fitted
+    around their means, and what the contents add to these is restored or not.
 
     Raises:
         ValueError: the networks are no tanh Elman networks; fewer sequences than memories.
     """
-    _check(model)
+    _check(model, biases=True)
     after, wide = integer("after", after, 2), model.to("cpu", torch.float64)
     inputs, targets = task.sample(integer("sequences", sequences, 1), after, generators, torch.float64)
     with torch.no_grad():
         states, _ = wide.rollout(inputs, after)
     h, z = states[:, -1], states[:, -2] @ wide.W_hh.mT
     held = window(torch.cat([inputs, targets], 1), task.history, task.history + after)
-    H, Z = (fitted_memories(part, held, task)[0].basis for part in (h, z))
+    parts = h, z
+    if wide.cell.b is not None:
+        parts, held = (h - h.mean(1, keepdim=True), z - z.mean(1, keepdim=True)), held - held.mean(1, keepdim=True)
+    H, Z = (fitted_memories(part, held, task)[0].basis for part in parts)
     slope = (1 - h.square()).mean(1)[..., None]
     power = Z.square()
     off_cycle = torch.zeros(H.shape[2]).masked_fill(~circuit.on_cycle(task), math.nan)
@@ -126,7 +130,8 @@ def with_repeaters(
     return elman(split @ wide.W_uh, split @ wide.W_hh @ merged, wide.W_r @ merged)
 
 
-def _check(model: VectorNetwork) -> None:
+def _check(model: VectorNetwork, biases: bool = False) -> None:
     cell = model.cell
-    if not isinstance(cell, Elman) or cell.activation != "tanh" or cell.b is not None:
-        raise ValueError(f"model must be a tanh Elman network without biases, got {model.settings}")
+    if not isinstance(cell, Elman) or cell.activation != "tanh" or (cell.b is not None and not biases):
+        without = "" if biases else " without biases"
+        raise ValueError(f"model must be a tanh Elman network{without}, got {model.settings}")

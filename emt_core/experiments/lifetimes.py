@@ -29,7 +29,8 @@ WINDOW = 24
 SETTLED, KICK, LATER = 40, 0.2, 400  # output steps, then a kick of so much of the state's norm, and its remains later
 SEQUENCES = 128
 FLOOR = 20  # output steps of the linear floor that a table gives
-OF_CIRCUITS = ("modulus_least", "modulus_mean", "modulus_most", "gain", "ownership")  # of Elman networks without biases
+MODULI = ("modulus_least", "modulus_mean", "modulus_most")  # of Elman networks without biases
+OF_CIRCUITS = (*MODULI, "gain", "ownership")  # of Elman networks
 COLUMNS = (*(f"accuracy_{last}" for last in STEPS), "kept", "size", *OF_CIRCUITS)
 
 SHAPES = ((16, 1), (8, 2), (4, 4), (2, 8), (8, 1), (4, 2), (2, 4), (4, 1), (2, 2))  # S and D of repeat copies
@@ -93,9 +94,9 @@ def network(condition: str, seed: int) -> Model:
 
 def measure(model: VectorNetwork, task: VariableBinding, seed: int) -> dict[str, float | None]:
     """What becomes of the memories of one network (M = 1): accuracies at :data:`STEPS`, the median ``kept`` of a kick,
-    the state's root mean square ``size``, and of Elman networks without biases the least, mean and largest modulus of
-    the leading eigenvalues, as many as Φ has on the unit circle, with the ``gain`` and the ``ownership`` of the cycle
-    that restores least and of the one that owns least."""
+    the state's root mean square ``size``, and of Elman networks the ``gain`` and the ``ownership`` of the cycle that
+    restores least and of the one that owns least; without biases also the least, mean and largest modulus of the leading
+    eigenvalues, as many as Φ has on the unit circle."""
     steps = sorted({t for last in STEPS for t in range(last - WINDOW + 1, last + 1)})
     right = horizons.accuracy_at(model, task, steps, SEQUENCES, [stream(seed, "lasting")])[0]
     at = torch.tensor(steps)
@@ -104,12 +105,14 @@ def measure(model: VectorNetwork, task: VariableBinding, seed: int) -> dict[str,
     kicked = stability.kick(h, KICK, [stream(seed, "kick")])
     found["kept"] = number(stability.distance(model, h, kicked, [LATER]).median())
     found["size"] = number(h.square().mean().sqrt())
-    if not isinstance(model.cell, Elman) or model.cell.b is not None:  # the origin need not be a fixed point
-        return found | dict.fromkeys(OF_CIRCUITS)
-    moduli = spectrum.eigenvalues(model.W_hh[0]).abs().sort(descending=True).values[: circuit.effective_rank(task)]
+    found |= dict.fromkeys(OF_CIRCUITS)
+    if not isinstance(model.cell, Elman):
+        return found
+    if model.cell.b is None:  # with biases the origin need not be a fixed point
+        moduli = spectrum.eigenvalues(model.W_hh[0]).abs().sort(descending=True).values[: circuit.effective_rank(task)]
+        found |= dict(zip(MODULI, map(number, (moduli.min(), moduli.mean(), moduli.max())), strict=True))
     restored = regeneration(model, task, [stream(seed, "regeneration")])
-    values = moduli.min(), moduli.mean(), moduli.max(), restored.weakest[0], restored.best.min()
-    return found | {name: number(value) for name, value in zip(OF_CIRCUITS, values, strict=True)}
+    return found | {"gain": number(restored.weakest[0]), "ownership": number(restored.best.min())}
 
 
 def train(place: jobs.Place, models: tuple[Model, ...], device: str, checkpoint_every: int) -> list[dict] | None:

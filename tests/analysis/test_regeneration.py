@@ -91,6 +91,31 @@ def test_a_memory_with_units_to_itself_is_restored_as_one_unit_is(task, gain):
     assert found.repeated.tolist() == [True]
 
 
+@pytest.mark.parametrize("bias", [0.0, 0.4, -1.0])
+def test_around_a_mean_a_memory_is_restored_as_its_unit_is_there(bias):
+    """Units whose drives are b ± g A around a bias b: A settles where A = (tanh(b + g A) − tanh(b − g A)) / 2, by
+    SciPy's root finder, and the slope there is the mean of the two."""
+    gain, plain = 2.5, local(gain=2.5)
+    high = lambda A: math.tanh(bias + gain * A)  # noqa: E731
+    low = lambda A: math.tanh(bias - gain * A)  # noqa: E731
+    size = brentq(lambda A: (high(A) - low(A)) / 2 - A, 1e-2, 1, xtol=1e-15)
+    mean = (high(size) + low(size)) / 2
+    used = (plain.W_hh.abs().sum(2) > 0).double()  # units that hold nothing have no bias
+    # each of the others gets g (h − mean) of one other, up to its sign, and the bias
+    b = used * bias - (plain.W_hh @ (used * mean)[..., None])[..., 0]
+    # inputs that outweigh what a unit holds before it has read: not zero, as without biases
+    model = VectorNetwork(Elman(W_hh=plain.W_hh, W_uh=20 * plain.W_uh, b=b), plain.W_r)
+    found = regeneration(model, TASK, generators(1), after=200, sequences=1024)
+    slopes = gain * (1 - high(size) ** 2), gain * (1 - low(size) ** 2)
+    torch.testing.assert_close(found.ownership, torch.ones_like(found.ownership), rtol=0, atol=1e-9)
+    # of 1,024 signs half are +1, to within four standard deviations of 1/64: 4/32 of half their difference
+    torch.testing.assert_close(
+        found.elasticity, torch.full_like(found.ownership, sum(slopes) / 2), rtol=0,
+        atol=1e-9 + abs(slopes[0] - slopes[1]) / 2 / 8,
+    )  # fmt: skip
+    torch.testing.assert_close(found.drive, torch.full_like(found.ownership, gain * size), rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("size", [8, 16])
 @pytest.mark.parametrize("spread", [0.4, 0.6])
 def test_memories_that_share_all_units_keep_their_ratios(spread, size):
@@ -297,8 +322,9 @@ def test_networks_of_another_kind_are_refused():
     bias = replace(model, cell=replace(model.cell, b=torch.zeros(1, 20).double()))
     others = [linear_rnn(TASK), bias, VectorNetwork.init(GRU, 2, 20, generators(0))]
     for other in others:
-        with pytest.raises(ValueError, match=r"^model must be a tanh Elman network without biases, got \{"):
-            regeneration(other, TASK, generators(0))
+        if other is not bias:
+            with pytest.raises(ValueError, match=r"^model must be a tanh Elman network, got \{"):
+                regeneration(other, TASK, generators(0))
         with pytest.raises(ValueError, match=r"^model must be a tanh Elman network without biases, got \{"):
             with_repeaters(other, memories, [0])
 

@@ -43,6 +43,16 @@ def test_marks_of_swaps_are_at_their_shares():
     draw(ax)
 
 
+def test_marks_of_three_kinds_keep_to_their_row_and_the_legend_may_stand_below():
+    shares = {kind: {"met": [1.0, 0.9], "never": [0.1]} for kind in ("elman", "gru", "lstm")}
+    ax = figures.ringing.swaps(shares, label="next rows right (%)", below=True)
+    assert ax.get_xlabel() == "next rows right (%)"
+    for k, each in enumerate(ax.collections):
+        assert (np.round(np.asarray(each.get_offsets())[:, 1]) == k % 2).all()
+    draw(ax)
+    assert ax.get_legend().get_window_extent().y1 < ax.get_window_extent().y0
+
+
 def _in_order(shares):
     return [values for each in shares.values() for values in each.values()]
 

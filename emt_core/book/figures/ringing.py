@@ -50,9 +50,16 @@ def blue_line(rows: Values, lead: int, *, treble: int = 0, bell: int = 1, ax: Ax
     return ax
 
 
-def swaps(shares: Mapping[str, Mapping[str, Values]], *, ax: Axes | None = None) -> Axes:
+def swaps(
+    shares: Mapping[str, Mapping[str, Values]],
+    *,
+    label: str = "rows of the swapped bells (%)",
+    below: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
     """What comes of edits: a row for each of the inner names, the same in all, in it a mark for each network (M,), of
-    shares of rows in percent. The outer names are kinds of starts, at most as many as there are markers."""
+    shares of rows in percent. The outer names are kinds of starts or of networks, at most as many as there are markers;
+    the legend has them in the middle, where there is seldom a mark, or ``below``."""
     names = list(next(iter(shares.values()), {}))
     if not names or any(list(each) != names for each in shares.values()) or len(shares) > len(MARKERS):
         raise ValueError(f"shares: got {[list(each) for each in shares.values()]}, expected the same names in each")
@@ -60,12 +67,15 @@ def swaps(shares: Mapping[str, Mapping[str, Values]], *, ax: Axes | None = None)
     for k, (kind, each) in enumerate(shares.items()):
         for row, name in enumerate(names):
             x = 100 * as_numpy(each[name], f"shares[{kind!r}][{name!r}]", None, real=True)
-            y = row + (k - (len(shares) - 1) / 2) * 0.34 + jitter(len(x), 0.1)
+            y = row + (k - (len(shares) - 1) / 2) * min(0.34, 0.6 / len(shares)) + jitter(len(x), 0.1)
             look = {"color": LINES[k], "marker": MARKERS[k], "s": 40, "alpha": 0.8, "linewidths": 0, "zorder": 3}
             ax.scatter(x, y, label=kind if row == 0 else None, **look)
     ax.set_yticks(range(len(names)), names, fontsize=11)
-    ax.set(xlim=(-3, 103), ylim=(len(names) - 0.45, -0.55), xlabel="rows of the swapped bells (%)")
-    ax.legend(loc="center", bbox_to_anchor=(0.5, 0.5), fontsize=10)  # where there is seldom a mark
+    ax.set(xlim=(-3, 103), ylim=(len(names) - 0.45, -0.55), xlabel=label)
+    if below:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=len(shares), fontsize=10)
+    else:
+        ax.legend(loc="center", bbox_to_anchor=(0.5, 0.5), fontsize=10)
     return ax
 
 
