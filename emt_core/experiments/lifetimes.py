@@ -95,8 +95,8 @@ def network(condition: str, seed: int) -> Model:
 def measure(model: VectorNetwork, task: VariableBinding, seed: int) -> dict[str, float | None]:
     """What becomes of the memories of one network (M = 1): accuracies at :data:`STEPS`, the median ``kept`` of a kick,
     the state's root mean square ``size``, and of Elman networks the ``gain`` and the ``ownership`` of the cycle that
-    restores least and of the one that owns least; without biases also the least, mean and largest modulus of the leading
-    eigenvalues, as many as Φ has on the unit circle."""
+    restores least and of the one that owns least; without biases also the least, mean and largest modulus of the
+    leading eigenvalues, as many as Φ has on the unit circle."""
     steps = sorted({t for last in STEPS for t in range(last - WINDOW + 1, last + 1)})
     right = horizons.accuracy_at(model, task, steps, SEQUENCES, [stream(seed, "lasting")])[0]
     at = torch.tensor(steps)
