@@ -68,15 +68,15 @@ def regeneration(
 ) -> Regeneration:
     """What tanh does to each memory of Elman networks, in the states after ``after`` output steps, in float64.
 
-    The drives z = W_hh h(t − 1) and the states h = tanh(z) are fitted by the contents, with
+    The drives z = W_hh h(t − 1) and the states h = tanh(z + b) are fitted by the contents, with
     :func:`~emt_core.analysis.memories.fitted_memories`: z ≈ Σ_k Z_k x_k and h ≈ Σ_k H_k x_k. The amplitude of memory
-    k read along its own pattern is A(α) = H_kᵀ E[x_k tanh(z + (α − 1) Z_k x_k)] / ‖H_k‖², so that A(1) = 1, and its
+    k read along its own pattern is A(α) = H_kᵀ E[x_k tanh(z + b + (α − 1) Z_k x_k)] / ‖H_k‖², so that A(1) = 1, and its
     elasticity A′(1) = H_kᵀ E[1 − h²] Z_k / ‖H_k‖². A mean over contents: it is exact where 1 − h² does not depend on
-    them. Networks with biases have drives and states of which a part does not depend on contents: both are then fitted
-    around their means, and what the contents add to these is restored or not.
+    them. With biases b a part of drives and states does not depend on contents: both are then fitted around their
+    means. The two signs of a content have slopes of their own there, whose mean the elasticity is.
 
     Raises:
-        ValueError: the networks are no tanh Elman networks; fewer sequences than memories.
+        ValueError: the networks are no tanh Elman networks; fewer sequences than memories, or with biases no more.
     """
     _check(model, biases=True)
     after, wide = integer("after", after, 2), model.to("cpu", torch.float64)
@@ -87,6 +87,7 @@ def regeneration(
     held = window(torch.cat([inputs, targets], 1), task.history, task.history + after)
     parts = h, z
     if wide.cell.b is not None:
+        integer("sequences", sequences, int(circuit.on_cycle(task).sum()) + 1)  # a mean takes one
         parts, held = (h - h.mean(1, keepdim=True), z - z.mean(1, keepdim=True)), held - held.mean(1, keepdim=True)
     H, Z = (fitted_memories(part, held, task)[0].basis for part in parts)
     slope = (1 - h.square()).mean(1)[..., None]

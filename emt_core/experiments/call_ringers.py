@@ -3,11 +3,9 @@ they hold their bells?"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +20,17 @@ from emt_core.networks import Reader, cell_named, save
 from emt_core.support import checks
 from emt_core.support.random_streams import seeds_of, stream
 from emt_core.tasks.call_changes import CallChanges, called, changes_of, pairs_of
-from emt_core.tasks.change_ringing import Method, split_rows, tables
+from emt_core.tasks.change_ringing import Change, Method, split_rows, tables
 from emt_core.training import own_task
 from emt_core.training.until_flat import Recipe
 
 HELD = 0.25  #: of the methods, and of the rows to begin with, are held out
-COURSE = 60  # changes of most plain courses of Minor, of whose rows the share that is right is a column
-COURSES = (1, 10)
+COUNT = 60  # rows of a block, the share of which that is right is a column
+BLOCKS = {"first": 1, "tenth": 10}
 FITTED, JUDGED = 12, 6  # starts of each method that bases are fitted to, and that networks are judged by
-FIRST, EDITED = 12, 24  # rows from which states count, and at which bells are swapped
-WALKS = ("random", "pairs", "treble")  # changes that follow no method, see walks
+FIRST, EDITED = 12, 24  # rows from which states count, and from which bells are swapped, for a lead
+DEPTHS, LEAST = (1, 2, 3, 4), 50  # last changes that a basis goes with, and states without which there is none
+WALKS = ("random", "unrepeated", "pairs")  # changes that follow no method, see walks
 KINDS = ("trained", "held_out", *WALKS)
 
 ELMAN: dict[str, Any] = {"cell": "elman", "hidden": 192, "steps": 6000, "lr": 2e-3}
@@ -62,6 +61,7 @@ class CallRinger(Line):
         cell_named(self.cell)
         plain: dict[str, Any] = {"seed": seeds_of([self.seed], "seed")[0]}
         plain |= {k: checks.integer(k, getattr(self, k), 1) for k in ("hidden", "steps", "bells", "rows", "batch")}
+        checks.integer("rows", self.rows, 2)
         plain["lr"] = checks.number("lr", self.lr, positive=True)
         for name, value in plain.items():
             object.__setattr__(self, name, value)
@@ -82,16 +82,25 @@ def network(condition: str, seed: int) -> CallRinger:
 
 @lru_cache(maxsize=4)
 def split_methods(bells: int) -> tuple[tuple[Method, ...], tuple[Method, ...]]:
-    """The true methods of the tables on so many bells, those of equal changes once, in two parts at random: to be
-    trained on, and held out, which is HELD of them."""
-    found: dict[Any, Method] = {}
+    """The true methods of the tables on so many bells, in two parts at random: to be trained on, and held out, which is
+    HELD of them. Of methods that are one another, begun at another change of the lead, the first counts. What is new
+    about those held out is the order of their changes, over stretches that grow with how long one looks: pairs and most
+    triples of changes come in other methods, too."""
+    found: dict[tuple[Change, ...], Method] = {}
     for method in tables().methods:
         if method.bells == bells and method.true:
-            found.setdefault(method.changes, method)
+            begun = min(method.changes[t:] + method.changes[:t] for t in range(method.lead))
+            found.setdefault(begun, method)
     every = sorted(found.values(), key=lambda method: method.title)
     order = torch.randperm(len(every), generator=stream(0, "methods")).tolist()
     held = round(HELD * len(every))
     return tuple(every[i] for i in sorted(order[held:])), tuple(every[i] for i in sorted(order[:held]))
+
+
+def starts(bells: int) -> tuple[Tensor, Tensor]:
+    """Rows to begin with in training, and those that are held out (B, n); the same for every network."""
+    heard, held = split_rows(bells, HELD, stream(0, "split"))
+    return torch.tensor(heard), torch.tensor(held)
 
 
 def calls(bells: int, kind: str, part: int, each: int, count: int) -> tuple[Tensor, Tensor]:
@@ -104,55 +113,78 @@ def calls(bells: int, kind: str, part: int, each: int, count: int) -> tuple[Tens
     else:
         methods = held if kind == "held_out" else trained
         changes = torch.stack([called(method, count) for method in methods for _ in range(each)], dim=1)
-    starts = torch.tensor(split_rows(bells, HELD, stream(0, "split"))[part])
-    return starts[torch.randint(len(starts), changes.shape[1:2], generator=draw)], changes
+    rows = starts(bells)[part]
+    return rows[torch.randint(len(rows), changes.shape[1:2], generator=draw)], changes
 
 
 def walks(kind: str, methods: Sequence[Method], batch: int, count: int, draw: torch.Generator) -> Tensor:
-    """(count, batch, n) changes drawn at random from those of the methods: any of them ("random"); one that follows the
-    last one somewhere in these methods ("pairs"); or one that moves the bell that begins in the first place as most of
-    these methods do, the treble's path ("treble")."""
-    every = changes_of(methods)
-    if kind == "treble":
-        paths = Counter(tuple((m.rows(m.lead + 1) == 0).int().argmax(1).tolist()) for m in methods)
-        path = pairwise(paths.most_common(1)[0][0])
-        may = torch.tensor([[change[new] == old for change in every] for old, new in path])
-    else:
-        met = pairs_of(methods)
-        may = torch.tensor([[kind == "random" or (a, b) in met for b in every] for a in every])
-    at: list[Tensor] = []
-    for t in range(count):
-        if kind == "treble":
-            weights = may[t % len(may)].expand(batch, -1)
-        else:
-            weights = may[at[-1]] if at else may.any(0).expand(batch, -1)
-        at.append(torch.multinomial(weights.double(), 1, generator=draw)[:, 0])
+    """(count, batch, n) changes drawn at random from those of the methods: any of them ("random"); any but the last one
+    ("unrepeated"), since no true method calls a change twice in a row; or any that follows the last one somewhere in
+    these methods ("pairs")."""
+    every, met = changes_of(methods), pairs_of(methods)
+    ways = {"random": lambda a, b: True, "unrepeated": lambda a, b: a != b, "pairs": lambda a, b: (a, b) in met}
+    may = torch.tensor([[ways[kind](a, b) for b in every] for a in every]).double()
+    at = [torch.randint(len(every), (batch,), generator=draw)]
+    for _ in range(count - 1):
+        at.append(torch.multinomial(may[at[-1]], 1, generator=draw)[:, 0])
     return torch.tensor(every)[torch.stack(at)]
 
 
+def pair_steps(
+    model: Reader, task: CallChanges, bases: call_bases.Bases, run: call_bases.Called
+) -> dict[str, Tensor | float]:
+    """Single changes after others, at the rows of a lead from EDITED on: shares of right rows after changes that they
+    have met, also rewritten alike, which is to change little; after themselves; and after changes that they have never
+    met, themselves left out, with each of the rewritten states, over the pairs for which all of these are defined."""
+    changes, met = changes_of(task.methods), pairs_of(task.methods)
+    hits = {name: torch.zeros(len(changes), len(changes), dtype=torch.float64) for name in call_bases.REWRITTEN}
+    cases = {name: torch.zeros_like(values) for name, values in hits.items()}
+    for t in lead_from(task):
+        shares, count = call_bases.next_rows(model, task, bases, changes, run, t, met)
+        for name, share in shares.items():
+            hits[name] += share.nan_to_num() * count
+            cases[name] += share.isfinite() * count
+    known = torch.tensor([[(a, b) in met for b in changes] for a in changes])
+    twice = torch.eye(len(changes), dtype=torch.bool)
+    defined = torch.stack([count > 0 for count in cases.values()]).all(0)
+
+    def mean(name: str, pairs: Tensor) -> Tensor:
+        return hits[name][pairs].sum() / cases[name][pairs].sum()
+
+    found = {"met": mean("as it is", known), "met_alike": mean("alike", known), "repeated": mean("as it is", twice)}
+    never = ~known & ~twice & defined
+    found |= {f"never_met_{name.replace(' ', '_')}": mean(name, never) for name in call_bases.REWRITTEN}
+    return found | {"never_met": float(never.sum())}
+
+
+def lead_from(task: CallChanges) -> range:
+    """The rows of a longest lead from EDITED on: all phases of all methods."""
+    return range(EDITED, EDITED + max(method.lead for method in task.methods))
+
+
 def measure(model: Reader, line: CallRinger) -> dict[str, float | None]:
-    """Shares of right rows of one network in COURSES, from rows held out, with each of KINDS of calls; R² of bases that
-    are fitted to trained methods from trained rows, on methods and rows held out; the swap edits there; and single
-    changes after those that they met in training, and after others."""
-    task, found = CallChanges(split_methods(line.bells)[0]), {}
+    """Of one network, from starts held out: shares of right rows in BLOCKS with each of KINDS of calls; R² of bases
+    that are fitted to runs of trained methods from trained starts, on methods held out; the swap edits there; and
+    :func:`pair_steps`."""
+    task = CallChanges(split_methods(line.bells)[0])
+    changes, found = changes_of(task.methods), {}
     for kind in KINDS:
         each = JUDGED // 3 if kind == "trained" else JUDGED  # about as many runs: there are three times as many methods
-        run = call_bases.ring(model, task, *calls(line.bells, kind, 1, each, max(COURSES) * COURSE))
+        run = call_bases.ring(model, task, *calls(line.bells, kind, 1, each, max(BLOCKS.values()) * COUNT))
         right = call_bases.right(model, task, run)[0]
-        found |= {f"{kind}_course_{c}": right[(c - 1) * COURSE : c * COURSE].mean() for c in COURSES}
-    changes = sorted({*changes_of(task.methods)} & {*changes_of(split_methods(line.bells)[1])})
-    fitted = call_bases.ring(model, task, *calls(line.bells, "trained", 0, FITTED, COURSE))
-    others = call_bases.ring(model, task, *calls(line.bells, "held_out", 1, JUDGED, COURSE + EDITED))
+        found |= {f"{kind}_{name}": right[(c - 1) * COUNT : c * COUNT].mean() for name, c in BLOCKS.items()}
+    rows = lead_from(task)
+    fitted = call_bases.ring(model, task, *calls(line.bells, "trained", 0, FITTED, COUNT))
+    others = call_bases.ring(model, task, *calls(line.bells, "held_out", 1, JUDGED, rows.stop + COUNT))
     held = call_bases.how_held(fitted, others, task, changes, FIRST)
     found |= {f"explained_{name}": value[0] for name, value in held.items()}
-    bases = call_bases.bases(fitted, task, changes, FIRST)
-    edits = call_bases.swap_edits(model, task, bases, changes, others, EDITED, stream(line.seed, "edit"))
-    found |= {name.replace(" ", "_").replace("'", ""): value[0] for name, value in edits.items()}
-    steps = [
-        call_bases.next_rows(model, task, bases, changes, others, t, pairs_of(task.methods))
-        for t in range(EDITED, EDITED + max(method.lead for method in task.methods))
-    ]
-    found |= {f"pair_{name.replace(' ', '_')}": torch.stack([s[name][0] for s in steps]).nanmean() for name in steps[0]}
+    for depth in DEPTHS:
+        found[f"explained_{depth}"] = call_bases.by_history(fitted, others, task, depth, FIRST, LEAST)[0][0]
+    bases, draw = call_bases.bases(fitted, task, changes, FIRST), stream(line.seed, "edit")
+    edits = [call_bases.swap_edits(model, task, bases, changes, others, t, COUNT, draw) for t in rows]
+    for name in call_bases.STATES:
+        found[name.replace(" ", "_").replace("'", "")] = torch.stack([each[name][0] for each in edits]).mean()
+    found |= {f"pair_{name}": value for name, value in pair_steps(model, task, bases, others).items()}
     return {name: number(value) for name, value in found.items()}
 
 
@@ -160,7 +192,7 @@ def train(place: jobs.Place, lines: Sequence[CallRinger], device: str, checkpoin
     """Train networks that differ in their seed alone, save them, and measure each; None if stopped."""
     first = lines[0]
     recipe = Recipe(steps=first.steps, lr=first.lr, decay=0.01, batch=first.batch, every=500, patience=0)
-    heard = split_rows(first.bells, HELD, stream(0, "split"))[0]
+    heard = tuple(map(tuple, starts(first.bells)[0].tolist()))
     run = own_task.fit(
         CallChanges(split_methods(first.bells)[0], first.rows, heard).task, cell=first.cell, hidden=first.hidden,
         seeds=[line.seed for line in lines], recipe=recipe, held_out=512, checkpoint=place.checkpoint,
@@ -172,7 +204,7 @@ def train(place: jobs.Place, lines: Sequence[CallRinger], device: str, checkpoin
     for m, line in enumerate(lines):
         model = run.model[m].to("cpu")
         save(model, place.folder / weights_file(line.key), about(line, device, status=run.status[m]))
-        said: dict[str, Any] = {"status": run.status[m], "explained": number(run.score[m])}
+        said: dict[str, Any] = {"status": run.status[m], "score": number(run.score[m])}
         rows.append(said | {"loss": number(run.losses[-1, m])} | measure(model, line))
     return rows
 

@@ -131,24 +131,19 @@ def gated(method: Method, dim: Index = 1, gain: float | int = 5.0) -> tuple[Tens
     bias = closed[0]
     following = closed.roll(-1, 0) - bias
     to_gates = (following + following.sum(0) / (2 - P)) / 2  # 2 w_t − Σ w = following_t, for each t
-    place, source = torch.tensor(pairs).T
-    gather = torch.nn.functional.one_hot(place, n).double()  # (pairs, n): to which next place a gated content goes
-    choose = torch.nn.functional.one_hot(source, n).double()  # whose content a pair gates
-    eye = torch.eye(dim, dtype=torch.float64)
-    half, both = torch.tensor([[0.5, 0.5]]).double(), torch.tensor([[2.0], [-2.0]]).double()
-    content = torch.kron(torch.kron(torch.ones_like(both), choose @ gather.T), eye)  # from g to u⁺, u⁻
-    gates = torch.kron(torch.kron(both, to_gates.T.contiguous()), torch.ones(dim, 1).double())
+    content, read, held, _ = _gates(pairs, n, dim, gain)
+    gates = _closing(to_gates.T.contiguous(), dim, gain)
     shift = torch.eye(P, dtype=torch.float64).roll(1, 0)
     width = len(content)
     W_hh = torch.zeros(width + P, width + P, dtype=torch.float64)
-    W_hh[:width, :width] = gain * torch.kron(half, content)
-    W_hh[:width, width:] = gain * gates
+    W_hh[:width, :width] = content
+    W_hh[:width, width:] = gates
     W_hh[width:, width:] = 2 * gain * shift
-    W_uh = torch.cat([gain * torch.kron(torch.kron(torch.ones_like(both), choose), eye), torch.zeros(P, n * dim)])
-    W_r = torch.cat([torch.kron(torch.kron(half, choose.T.contiguous()), eye), torch.zeros(n * dim, P)], dim=1)
+    W_uh = torch.cat([read, torch.zeros(P, n * dim)])
+    W_r = torch.cat([held, torch.zeros(n * dim, P)], dim=1)
     start = torch.full((P,), -0.5, dtype=torch.float64)
     start[0] = 0.5  # no phase yet, or the last one: the first is next
-    b = gain * torch.cat([torch.kron(torch.kron(both[:, 0], bias), torch.ones(dim).double()), 2 * start])
+    b = torch.cat([_closing(bias[:, None], dim, gain)[:, 0], gain * 2 * start])
     return W_uh, W_hh, W_r, b
 
 
@@ -164,21 +159,33 @@ def conducted(bells: Index, dim: Index = 1, gain: float | int = 5.0) -> tuple[Te
     """
     n, dim, gain = integer("bells", bells, 2), integer("dim", dim, 1), number("gain", gain, positive=True)
     pairs = [(p, q) for p in range(n) for q in (p - 1, p, p + 1) if 0 <= q < n]
+    content, read, _, made = _gates(pairs, n, dim, gain)
+    at_rest = torch.tensor([[float(p != q)] for p, q in pairs]).double()
+    # closed = at rest + call · c: 1 − c of the two places for those that swap, the sum of both c beside one that stays
+    call = torch.zeros(len(pairs), n - 1, dtype=torch.float64)
+    for i, (p, q) in enumerate(pairs):
+        for k in {p - 1, p} & {*range(n - 1)} if p == q else {min(p, q)}:
+            call[i, k] = 1 if p == q else -1
+    W_uh = torch.cat([read, _closing(call, dim, gain)], 1)
+    return W_uh, content, made, _closing(at_rest, dim, gain)[:, 0]
+
+
+def _gates(pairs: list[tuple[int, int]], n: int, dim: int, gain: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of units u⁺, then u⁻, for each pair (p, q), tanh(gain · (x_q ± 2 closed)), that hold what goes from q to p:
+    weights from units to units, and from n · dim contents; those that read x_q, and those that read x_p."""
     place, source = torch.tensor(pairs).T
-    swap, stays = torch.minimum(place, source), place == source
-    crossed = torch.nn.functional.one_hot(swap, n).double()[:, : n - 1]  # closed = at rest + (call · crossed)
-    beside = torch.nn.functional.one_hot(swap, n + 1).double() + torch.nn.functional.one_hot(swap + 1, n + 1).double()
-    call = torch.where(stays[:, None], beside[:, 1:n], -crossed)
-    rest = (~stays).double()
-    gather = torch.nn.functional.one_hot(place, n).double()
-    choose = torch.nn.functional.one_hot(source, n).double()
-    eye, many = torch.eye(dim, dtype=torch.float64), torch.ones(dim, 1).double()
-    half, same, both = torch.tensor([[0.5, 0.5]]).double(), torch.ones(2, 1).double(), torch.tensor([[2.0], [-2.0]])
-    read = torch.kron(torch.kron(same, choose), eye)
-    W_hh = gain * torch.kron(torch.kron(half, torch.kron(same, choose @ gather.T)), eye)
-    W_uh = gain * torch.cat([read, torch.kron(torch.kron(both.double(), call), many)], 1)
-    W_r = torch.kron(torch.kron(half, gather.T.contiguous()), eye)
-    return W_uh, W_hh, W_r, gain * torch.kron(torch.kron(both.double(), rest[:, None]), many)[:, 0]
+    gather = torch.nn.functional.one_hot(place, n).double()  # (pairs, n): to which next place a gated content goes
+    choose = torch.nn.functional.one_hot(source, n).double()  # whose content a pair gates
+    eye, half, both = torch.eye(dim).double(), torch.tensor([[0.5, 0.5]]).double(), torch.ones(2, 1).double()
+    held, made = (torch.kron(torch.kron(half, each.T.contiguous()), eye) for each in (choose, gather))
+    read = gain * torch.kron(torch.kron(both, choose), eye)
+    return read @ made, read, held, made
+
+
+def _closing(closed: Float[Tensor, "pairs K"], dim: int, gain: float) -> Float[Tensor, "units K"]:
+    """Weights of ±2 · gain · ``closed`` into all units of each pair."""
+    both = torch.tensor([[2.0], [-2.0]]).double()
+    return gain * torch.kron(torch.kron(both, closed), torch.ones(dim, 1).double())
 
 
 def _roots(turns: list[float]) -> Complex[Tensor, "K"]:

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from emt_core.analysis import call_bases
+from emt_core.analysis import call_bases, phase_bases
 from emt_core.networks import Reader
 from emt_core.networks.elman import Elman
 from emt_core.support.random_streams import stream
 from emt_core.tasks.call_changes import CallChanges, called, changes_of, pairs_of
-from emt_core.tasks.change_ringing import Method, right_rows, split_rows
+from emt_core.tasks.change_ringing import Method, parse_change, right_rows, split_rows
 from emt_core.theory import ringing
 
 BOB, OTHER = Method("Plain Bob", 6, "&x16x16x16,12"), Method("Double Bob", 6, "&x16x16x56,12")
@@ -58,11 +58,54 @@ def test_states_lie_in_the_basis_of_the_last_change():
     assert {name: value.shape for name, value in held.items()} == dict.fromkeys(("own", "other", "one"), (1,))
     assert 1 - float(held["own"]) < 1e-6
     assert float(held["other"]) < 0.5 and float(held["one"]) < 0.9
-    basis = call_bases.bases(fitted, TASK, CHANGES, 12)[0][0, :-1]
+    cross = CHANGES.index(parse_change("x", 6))  # all places swap: no gate of a place that stays is open
+    basis = call_bases.bases(fitted, TASK, CHANGES, 12)[cross][0, :-1]
     still = torch.tensor([p == q for p in range(6) for q in (p - 1, p, p + 1) if 0 <= q < 6])
-    swaps = CHANGES[0] != tuple(range(6)) and all(p != q for p, q in enumerate(CHANGES[0]))
     units = still.repeat_interleave(3).repeat(2)
-    assert not swaps or (basis[:, units].abs().max() < 1e-3 < basis[:, ~units].abs().max())
+    assert basis[:, units].abs().max() < 1e-3 < basis[:, ~units].abs().max()
+
+
+def test_what_explains_is_judged_with_its_own_constant_and_others_by_the_best():
+    fitted, others = run(conducted()), run(conducted(), HELD, method=OTHER)
+    shifted = call_bases.Called(others.inputs, others.states + 0.5, others.rows, others.changes)
+    plain, moved = (call_bases.how_held(fitted, own, TASK, CHANGES, 12) for own in (others, shifted))
+    assert float(moved["own"]) < float(plain["own"]) - 0.1
+    for name in ("other", "one"):
+        assert float(moved[name]) == pytest.approx(float(plain[name]), abs=1e-9)
+    each = call_bases.bases(fitted, TASK, CHANGES, 12)
+    best = []
+    for j, change in enumerate(CHANGES):
+        part = call_bases.after(others, change, 12)
+        best.append(max(
+            float(phase_bases.explained(call_bases.centred(basis, part, TASK), part, TASK.signs, 0))
+            for i, basis in enumerate(each) if i != j
+        ))  # fmt: skip
+    assert float(plain["other"]) == pytest.approx(sum(best) / len(best), abs=1e-12)
+
+
+def test_histories_are_the_last_changes_in_their_order():
+    """By hand, and by a network whose state depends on the last two changes: R² is 1 from two on, and below for one."""
+    fitted, others = run(conducted(), count=60), run(conducted(), HELD, 60)
+    found = call_bases._histories(others, 2, 5)
+    for history, part in found.items():
+        times = [t for t in range(5, 61) if (*BOB.changes[(t - 1) % 12], *BOB.changes[(t - 2) % 12]) == history]
+        assert torch.equal(part.rows[0], others.rows[times].flatten(0, 1))
+        assert torch.equal(part.states[:, 0], others.states[:, times].flatten(1, 2))
+    assert sum(part.rows.shape[1] for part in found.values()) == 56 * len(HELD)
+    two = []
+    for own in (fitted, others):  # the state before beside the state
+        both = torch.cat([own.states, own.states.roll(1, 1)], -1)
+        two.append(call_bases.Called(own.inputs, both, own.rows, own.changes))
+    shares = [float(call_bases.by_history(*two, TASK, depth, 5)[0]) for depth in (1, 2, 3)]
+    assert shares[0] < 0.95 and min(shares[1:]) > 0.999
+    share, covered = call_bases.by_history(fitted, others, TASK, 1, 5, least=60 * 6)
+    often = [c for c in CHANGES if sum(BOB.changes[(t - 1) % 12] == c for t in range(5, 61)) >= 6]
+    expected = sum(BOB.changes[(t - 1) % 12] in often for t in range(5, 61)) / 56
+    assert 0 < len(often) < len(CHANGES) and covered == pytest.approx(expected) and float(share) > 0.999
+    with pytest.raises(ValueError, match=r"^first must be at least depth = 3, got 2"):
+        call_bases.by_history(fitted, others, TASK, 3, 2)
+    with pytest.raises(ValueError, match=r"^least must be met by some history of 1 changes, got 100000"):
+        call_bases.by_history(fitted, others, TASK, 1, 2, 100_000)
 
 
 def test_after_takes_the_rows_that_follow_a_change_and_no_others():
@@ -102,16 +145,19 @@ def test_one_basis_is_that_of_its_definition():
 @pytest.mark.parametrize("t", [1, 13, 29])
 def test_two_bells_are_swapped_through_a_basis(t):
     """Through that of any change: what is written where gates are closed moves u⁺ and u⁻ alike, and their mean is what
-    is read. A random change of equal size does nothing of the kind."""
-    network, others = conducted(), run(conducted(), HELD, method=OTHER)
+    is read. A random change of equal size does nothing of the kind, nor does a basis of other signs."""
+    network, others = conducted(), run(conducted(), HELD, 36, OTHER)
     every = changes_of((BOB, OTHER))
     fitted = call_bases.bases(run(conducted(), HEARD, 30, OTHER), TASK, every)
-    found = call_bases.swap_edits(network, TASK, fitted, every, others, t, stream(0, "edit"))
+
+    def after(fitted):
+        return call_bases.swap_edits(network, TASK, fitted, every, others, t, 6, stream(0, "edit"))
+
+    found = after(fitted)
     assert [*found] == [*call_bases.STATES]
     assert [float(found[name]) for name in ("edit", "another change's basis", "swapped from the start")] == [1.0] * 3
     assert float(found["nothing"]) == 0 and float(found["random"]) < 0.5
-    wrong = [basis.roll(6, 1) for basis in fitted]
-    found = call_bases.swap_edits(network, TASK, wrong, every, others, t, stream(0, "edit"))
+    found = after([basis.roll(6, 1) for basis in fitted])
     assert max(float(found["edit"]), float(found["another change's basis"])) < 0.5
 
 
@@ -121,7 +167,7 @@ def test_ensembles_are_their_members():
     both, alone = run(pair, HELD), run(other, HELD)
     assert torch.equal(both.states[1:], alone.states)
     fitted = call_bases.bases(both, TASK, CHANGES)
-    found = call_bases.swap_edits(pair, TASK, fitted, CHANGES, both, 13, stream(0, "edit"))
+    found = call_bases.swap_edits(pair, TASK, fitted, CHANGES, both, 13, 17, stream(0, "edit"))
     assert all(value.shape == (2,) for value in found.values())
     assert found["edit"].tolist() == [1.0, 1.0]
 
@@ -130,43 +176,52 @@ def test_what_is_no_edit():
     own = run(conducted(), count=12)
     fitted, never = call_bases.bases(own, TASK, CHANGES), (tuple(range(6)), tuple(range(5, -1, -1)))
     for t, changes, message in (
-        (12, CHANGES, r"^t must be below 12 and changes at least two, got 12 and 3"),
-        (3, CHANGES[:1], r"^t must be below 12 and changes at least two, got 3 and 1"),
+        (8, CHANGES, r"^t must be at most 7 and changes at least two, got 8 and 3"),
+        (3, CHANGES[:1], r"^t must be at most 7 and changes at least two, got 3 and 1"),
         (3, never, r"^changes must have every one that is called before row 3, got"),
     ):
         with pytest.raises(ValueError, match=message):
-            call_bases.swap_edits(conducted(), TASK, fitted, changes, own, t, stream(0, "edit"))
+            call_bases.swap_edits(conducted(), TASK, fitted, changes, own, t, 5, stream(0, "edit"))
+    with pytest.raises(ValueError, match=r"^t must be at most 12 and"):
+        call_bases.next_rows(conducted(), TASK, fitted, CHANGES, own, 13, set())
+    pair = conducted().with_weights({name: torch.cat([w, w]) for name, w in conducted().weights.items()})
+    with pytest.raises(ValueError, match=r"^network must be one network, got 2"):
+        call_bases.next_rows(pair, TASK, fitted, CHANGES, own, 3, set())
 
 
 def test_a_network_that_moves_every_change_alike_rings_pairs_that_never_met():
     """Also from states that are rewritten as if another change had been last: all are read in one way."""
-    network, others = conducted(), run(conducted(), HELD, method=OTHER)
-    fitted, every = call_bases.bases(others, TASK, changes_of((OTHER,))), changes_of((OTHER,))
-    found = call_bases.next_rows(network, TASK, fitted, every, others, 14, pairs_of((OTHER,)))
-    assert [*found] == [*call_bases.PAIRS] and all(float(share) == 1 for share in found.values())
-    found = call_bases.next_rows(conducted(-1.0), TASK, fitted, every, others, 14, pairs_of((OTHER,)))
-    assert not any(float(share) for share in found.values())
+    others, every = run(conducted(), HELD, method=OTHER), changes_of((OTHER,))
+    fitted, met = call_bases.bases(others, TASK, every), pairs_of((OTHER,))
+    shares, cases = call_bases.next_rows(conducted(), TASK, fitted, every, others, 14, met)
+    assert [*shares] == [*call_bases.REWRITTEN]
+    i = every.index(OTHER.changes[13 % 12])
+    assert cases.tolist() == [[len(HELD) * (k == i)] * len(every) for k in range(len(every))]
+    for name, share in shares.items():
+        assert share[i].nan_to_num(1).tolist() == [1] * len(every) and share[:i].isnan().all(), name
+    wrong, none = call_bases.next_rows(conducted(-1.0), TASK, fitted, every, others, 14, met)
+    assert not none.any() and all(share.isnan().all() for share in wrong.values())  # no state is right to begin with
 
 
 def test_pairs_are_told_apart_and_states_rewritten():
-    """By a network that is right after a change alone if the state it is in is that of a chosen one."""
-    others, every = run(conducted(), HELD), changes_of((BOB,))
-    fitted, t = call_bases.bases(others, TASK, every), 14  # x, 16, x, … and last is the second change of the lead: 16
-    last, chosen = BOB.changes[(t - 1) % 12], every.index(BOB.changes[0])
-    network = conducted()
+    """By a network that goes on from the states of one change alone, its directions and its constant, and from others
+    not: whatever the last change is, it is right if the state is rewritten as that change's."""
+    others, every, t = run(conducted(), HELD), changes_of((BOB,)), 14
+    fitted = call_bases.bases(others, TASK, every)
+    last, friend = every.index(BOB.changes[13 % 12]), every.index(BOB.changes[0])
+    network, target = conducted(), phase_bases.written(fitted[friend], TASK.signs, others.rows[t])
 
     class Choosy(Reader):
         def step(self, h, inputs=None):
-            near = (h - self.target).norm(dim=-1, keepdim=True) < 1e-2
-            return torch.where(near, super().step(h, inputs), torch.zeros_like(h))
+            near = (h.unflatten(1, (-1, len(HELD))) - target[:, None]).norm(dim=-1).flatten(1) < 1e-2
+            return torch.where(near[..., None], super().step(h, inputs), torch.zeros_like(h))
 
     choosy = Choosy(network.cell, network.W_out, network.b_out)
-    Choosy.target = call_bases.written(fitted[chosen], TASK.signs, others.rows[t])
-    met = {(every[chosen], change) for change in every}
-    found = call_bases.next_rows(choosy, TASK, fitted, every, others, t, met)
-    assert last != every[chosen] and float(found["rewritten as met"]) == 1
-    assert not any(float(found[name]) for name in ("never met", "rewritten alike", "rewritten as never met"))
-    assert found["met"].isnan().all()  # the last change has met none
+    met = {(every[friend], change) for change in every}
+    shares, _ = call_bases.next_rows(choosy, TASK, fitted, every, others, t, met)
+    assert last != friend and (shares["as met"][last] == 1).all()
+    for name in ("as it is", "alike", "as never met", "directions as met", "constant as met"):
+        assert (shares[name][last] == 0).all(), name
 
 
 def test_pairs_of_methods():

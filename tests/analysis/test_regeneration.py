@@ -320,11 +320,13 @@ def test_repeaters_make_the_books_analog_networks_digital(root):
 def test_networks_of_another_kind_are_refused():
     model, memories = quiet()
     bias = replace(model, cell=replace(model.cell, b=torch.zeros(1, 20).double()))
-    others = [linear_rnn(TASK), bias, VectorNetwork.init(GRU, 2, 20, generators(0))]
+    others = [linear_rnn(TASK), VectorNetwork.init(GRU, 2, 20, generators(0))]
     for other in others:
-        if other is not bias:
-            with pytest.raises(ValueError, match=r"^model must be a tanh Elman network, got \{"):
-                regeneration(other, TASK, generators(0))
+        with pytest.raises(ValueError, match=r"^model must be a tanh Elman network, got \{"):
+            regeneration(other, TASK, generators(0))
+    with pytest.raises(ValueError, match=r"^sequences must be at least 7, got 6"):
+        regeneration(bias, TASK, generators(0), sequences=6)
+    for other in [bias, *others]:
         with pytest.raises(ValueError, match=r"^model must be a tanh Elman network without biases, got \{"):
             with_repeaters(other, memories, [0])
 

@@ -15,19 +15,18 @@ from emt_core.experiments.table import weights_file
 from emt_core.networks import Reader, load
 from emt_core.networks.elman import Elman
 from emt_core.support.random_streams import stream
-from emt_core.tasks.call_changes import CallChanges, called, changes_of, rung
+from emt_core.tasks.call_changes import CallChanges, called, changes_of, pairs_of
 from emt_core.tasks.change_ringing import Method, Tables, split_rows
 from emt_core.theory import ringing
 from emt_core.training import own_task
 
 SMALL = dict(cell="gru", hidden=8, steps=3, rows=6, batch=4, bells=4)
 TINY = {"tiny": (SMALL, 2), "lstm": (SMALL | {"cell": "lstm"}, 1)}
-NOTATIONS = {
-    "Plain Bob": "&x14x14,12",
-    "Reverse Bob": "&x14x34,14",
+NOTATIONS = {  # all of the same four changes, of which some never follow each other
+    "Canterbury": "&x14.12.34,14",
     "Double Bob": "&x14x34,12",
-    "Court": "&34.14x14,14",
-    "Again": "&x14x14,12",
+    "Reverse St Nicholas": "&x14.12.34,12",
+    "Again": "&x14x34,12",
     "Untrue": "x.x.14.14",
 }
 
@@ -43,7 +42,9 @@ def small(monkeypatch):
     """Small networks, not for long, on methods of four bells."""
     methods = tuple(Method(name, 4, notation) for name, notation in NOTATIONS.items())
     monkeypatch.setattr(call_ringers, "tables", lambda: Tables((*methods, Method("Plain Bob", 6, "&x16x16x16,12")), ()))
-    for name, value in dict(CONDITIONS=TINY, COURSE=12, FITTED=20, JUDGED=6, FIRST=3, EDITED=5).items():
+    for name, value in dict(
+        CONDITIONS=TINY, COUNT=12, FITTED=20, JUDGED=6, FIRST=3, EDITED=5, DEPTHS=(1, 2), LEAST=2
+    ).items():
         monkeypatch.setattr(call_ringers, name, value)
     call_ringers.split_methods.cache_clear()
     yield
@@ -78,9 +79,9 @@ def test_what_is_no_network(tmp_path, thread):
 
 def test_a_quarter_of_the_true_methods_is_held_out_and_none_comes_twice(small):
     trained, held = call_ringers.split_methods(4)
-    assert (len(trained), len(held)) == (3, 1)
-    assert len({method.changes for method in (*trained, *held)}) == 4
-    assert {method.name for method in (*trained, *held)} == {"Plain Bob", "Reverse Bob", "Double Bob", "Court"}
+    assert (len(trained), len(held)) == (2, 1)
+    assert len({method.changes for method in (*trained, *held)}) == 3
+    assert {method.name for method in (*trained, *held)} == {*list(NOTATIONS)[:3]}
 
 
 def test_calls_are_those_of_their_kind(small):
@@ -103,17 +104,27 @@ def test_calls_are_those_of_their_kind(small):
         ways = [[tuple(change) for change in each] for each in found.transpose(0, 1).tolist()]
         pairs = {pair for each in ways for pair in pairwise(each)}
         assert (pairs == seen) == (kind == "pairs") and (len(pairs) == len(known) ** 2) == (kind == "random")
-    # plain hunting: the treble goes from the first place to the last and back, one place at a time
-    rows = rung(torch.arange(4).expand(50, -1), drawn["treble"])
-    assert (rows == 0).int().argmax(2).T.unique(dim=0).tolist() == [[*[0, 1, 2, 3, 3, 2, 1, 0] * 3, 0]]
+    assert not (drawn["unrepeated"][1:] == drawn["unrepeated"][:-1]).all(-1).any()
+
+
+def test_no_method_is_held_out_that_is_trained_from_another_change_on(small, monkeypatch):
+    bob = Method("Plain Bob", 4, "&x14x14,12")
+    turned = Method("Turned", 4, "&x14x14,12<3")
+    monkeypatch.setattr(call_ringers, "tables", lambda: Tables((bob, turned), ()))
+    call_ringers.split_methods.cache_clear()
+    assert turned.changes == bob.changes[3:] + bob.changes[:3]
+    assert sorted(call_ringers.split_methods(4), key=len) == [(), (bob,)]
 
 
 def test_a_network_written_down_rings_what_it_is_called(small):
     found = call_ringers.measure(conducted(), CallRinger(**SMALL, seed=0))
     for kind in call_ringers.KINDS:
-        assert found[f"{kind}_course_1"] == found[f"{kind}_course_10"] == 1
+        assert found[f"{kind}_first"] == found[f"{kind}_tenth"] == 1
     assert found["edit"] == found["swapped_from_the_start"] == 1 and found["nothing"] == 0
     assert found["explained_own"] > 0.999 and max(found["explained_one"], found["explained_other"]) < 0.9
+    assert found["explained_1"] == pytest.approx(found["explained_own"], abs=1e-6) and found["explained_2"] > 0.999
+    pairs = {name: value for name, value in found.items() if name.startswith("pair_")}
+    assert pairs.pop("pair_never_met") > 0 and all(share == 1 for share in pairs.values()) and len(pairs) == 9
     assert found["another_changes_basis"] == 1 and found["random"] < 0.9  # all are read in one way
 
 
@@ -129,17 +140,36 @@ def test_the_sweep_trains_saves_and_measures(small, tmp_path, thread):
         run = own_task.fit(
             task, cell=line.cell, hidden=8, seeds=[line.seed], recipe=recipe, held_out=512, progress=False
         )
-        assert saved == run.model and row["explained"] == pytest.approx(float(run.score)) and about["status"] == "done"
+        assert saved == run.model and row["score"] == pytest.approx(float(run.score)) and about["status"] == "done"
         measured = call_ringers.measure(saved, line)
         for name, value in measured.items():  # sums on another number of threads
             assert row[name] == (None if value is None else pytest.approx(value, rel=1e-5, abs=1e-6)), name
 
 
-def test_rows_of_the_tenth_course_are_its_own(small, monkeypatch):
-    """By a network that is right in every row of its first course, and in none after."""
+def test_a_network_that_is_wrong_where_changes_never_met(small, monkeypatch):
+    """Shares are of pairs: right after what it met, also rewritten as if that were last, and wrong otherwise."""
+    met = pairs_of(call_ringers.split_methods(4)[0])
+
+    def stepped(model, task, bases, changes, run, t, given):
+        known = torch.tensor([[float((a, b) in met) for b in changes] for a in changes]).double()
+        assert given == met
+        shares = dict.fromkeys(call_bases.REWRITTEN, known) | {"as met": torch.ones_like(known)}
+        return shares, torch.full(known.shape, 3)
+
+    monkeypatch.setattr(call_bases, "next_rows", stepped)
+    found = call_ringers.measure(conducted(), CallRinger(**SMALL, seed=0))
+    assert found["pair_met"] == found["pair_met_alike"] == found["pair_never_met_as_met"] == 1
+    zero = ("pair_repeated", "pair_never_met_as_it_is", "pair_never_met_alike", "pair_never_met_as_never_met")
+    assert not any(found[name] for name in zero)
+    changes = changes_of(call_ringers.split_methods(4)[0])
+    assert found["pair_never_met"] == len(changes) ** 2 - len(met) - len(changes)
+
+
+def test_rows_of_the_tenth_block_are_its_own(small, monkeypatch):
+    """By a network that is right in every row of its first block, and in none after."""
     monkeypatch.setattr(call_bases, "right", lambda *_: (torch.arange(120) < 12).double()[None])
     found = call_ringers.measure(conducted(), CallRinger(**SMALL, seed=0))
-    assert (found["trained_course_1"], found["trained_course_10"]) == (1, 0)
+    assert (found["trained_first"], found["trained_tenth"]) == (1, 0)
 
 
 def test_who_is_stopped_measures_nothing(tmp_path, small, monkeypatch):
