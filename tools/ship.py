@@ -197,7 +197,12 @@ def _lasting(shipment: _Shipment, experiment: str) -> None:
 
 
 #: conditions whose first network is shipped, by the name of its file
-FIRST = {"ringing_minimus": "minimus elman", "ringing_doubles": "doubles elman", "source_gru": "gru renamed"}
+FIRST = {
+    "ringing_minimus": "minimus elman",
+    "ringing_doubles": "doubles elman",
+    "call_changes_gru": "called gru",
+    "source_gru": "gru renamed",
+}
 
 
 def _by_condition(shipment: _Shipment, experiment: str) -> None:
