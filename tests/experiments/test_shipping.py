@@ -16,7 +16,15 @@ from safetensors.torch import load_file
 from small_sweep import RECIPE, TASK
 
 from emt_core.experiments import __main__ as command_line
-from emt_core.experiments import edit_studies, lifetimes, recurrence_factors, recurrences, ringers, sweep
+from emt_core.experiments import (
+    call_ringers,
+    edit_studies,
+    lifetimes,
+    recurrence_factors,
+    recurrences,
+    ringers,
+    sweep,
+)
 from emt_core.experiments import variable_binding as networks
 from emt_core.experiments.provenance import made_by
 from emt_core.experiments.table import weights_file
@@ -206,6 +214,27 @@ def test_change_ringing(tmp_path, thread, monkeypatch):
     together, metadata = load(files[0])
     assert (metadata["seeds"], metadata["condition"]) == ("0", "one")
     assert together == load(out / weights_file(ringers.network("one", 0).key))[0]
+
+
+def test_call_changes(tmp_path, thread, monkeypatch):
+    """The columns that the book has, and the first network of the condition that is chosen."""
+    small = dict(cell="gru", hidden=6, steps=2, rows=6, batch=4, bells=4)
+    notations = ("&x14.12.34,14", "&x14x34,12", "&x14.12.34,12")  # of the same four changes
+    methods = tuple(Method(f"Method {i}", 4, notation) for i, notation in enumerate(notations))
+    fewer = dict(CONDITIONS={"one": (small, 1)}, COUNT=6, FITTED=20, JUDGED=6, FIRST=4, EDITED=5, LEAST=2)
+    for name, value in fewer.items():
+        monkeypatch.setattr(call_ringers, name, value)
+    monkeypatch.setattr(call_ringers, "tables", lambda: Tables(methods, ()))
+    monkeypatch.setattr(shipping, "FIRST", {"call_changes_gru": "one"})
+    call_ringers.split_methods.cache_clear()
+    out = tmp_path / "call_changes"
+    assert not call_ringers.call_changes(out, conditions=["one"], executor=thread, progress=False).failed
+    call_ringers.split_methods.cache_clear()
+    command_line.note(out / "commands", "python -m emt_core.experiments call-changes --out x")
+    files = ship(out, tmp_path / "book")
+    assert [file.name for file in files] == ["call_changes_gru.safetensors", "call_changes.csv"]
+    about, rows = read(files[-1])
+    assert list(rows[0]) == columns("call_changes.csv") and about["command"].endswith("call-changes --out x")
 
 
 def test_lasting(tmp_path, thread, monkeypatch):
