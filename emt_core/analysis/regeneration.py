@@ -78,7 +78,7 @@ def regeneration(
     Raises:
         ValueError: the networks are no tanh Elman networks; fewer sequences than memories, or with biases no more.
     """
-    _check(model, biases=True)
+    biased = _check(model, biases=True).b is not None
     after, wide = integer("after", after, 2), model.to("cpu", torch.float64)
     inputs, targets = task.sample(integer("sequences", sequences, 1), after, generators, torch.float64)
     with torch.no_grad():
@@ -86,7 +86,7 @@ def regeneration(
     h, z = states[:, -1], states[:, -2] @ wide.W_hh.mT
     held = window(torch.cat([inputs, targets], 1), task.history, task.history + after)
     parts = h, z
-    if wide.cell.b is not None:
+    if biased:
         integer("sequences", sequences, int(circuit.on_cycle(task).sum()) + 1)  # a mean takes one
         parts, held = (h - h.mean(1, keepdim=True), z - z.mean(1, keepdim=True)), held - held.mean(1, keepdim=True)
     H, Z = (fitted_memories(part, held, task)[0].basis for part in parts)
@@ -131,8 +131,9 @@ def with_repeaters(
     return elman(split @ wide.W_uh, split @ wide.W_hh @ merged, wide.W_r @ merged)
 
 
-def _check(model: VectorNetwork, biases: bool = False) -> None:
+def _check(model: VectorNetwork, biases: bool = False) -> Elman:
     cell = model.cell
     if not isinstance(cell, Elman) or cell.activation != "tanh" or (cell.b is not None and not biases):
         without = "" if biases else " without biases"
         raise ValueError(f"model must be a tanh Elman network{without}, got {model.settings}")
+    return cell

@@ -132,7 +132,7 @@ def walks(kind: str, methods: Sequence[Method], batch: int, count: int, draw: to
 
 def pair_steps(
     model: Reader, task: CallChanges, bases: call_bases.Bases, run: call_bases.Called
-) -> dict[str, Tensor | float]:
+) -> dict[str, Tensor]:
     """Single changes after others, at the rows of a lead from EDITED on: shares of right rows after changes that they
     have met, also rewritten alike, which is to change little; after themselves; and after changes that they have never
     met, themselves left out, with each of the rewritten states, over the pairs for which all of these are defined."""
@@ -154,7 +154,7 @@ def pair_steps(
     found = {"met": mean("as it is", known), "met_alike": mean("alike", known), "repeated": mean("as it is", twice)}
     never = ~known & ~twice & defined
     found |= {f"never_met_{name.replace(' ', '_')}": mean(name, never) for name in call_bases.REWRITTEN}
-    return found | {"never_met": float(never.sum())}
+    return found | {"never_met": never.sum().double()}
 
 
 def lead_from(task: CallChanges) -> range:
