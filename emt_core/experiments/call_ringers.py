@@ -130,9 +130,7 @@ def walks(kind: str, methods: Sequence[Method], batch: int, count: int, draw: to
     return torch.tensor(every)[torch.stack(at)]
 
 
-def pair_steps(
-    model: Reader, task: CallChanges, bases: call_bases.Bases, run: call_bases.Called
-) -> dict[str, Tensor]:
+def pair_steps(model: Reader, task: CallChanges, bases: call_bases.Bases, run: call_bases.Called) -> dict[str, Tensor]:
     """Single changes after others, at the rows of a lead from EDITED on: shares of right rows after changes that they
     have met, also rewritten alike, which is to change little; after themselves; and after changes that they have never
     met, themselves left out, with each of the rewritten states, over the pairs for which all of these are defined."""
