@@ -221,7 +221,7 @@ def test_call_changes(tmp_path, thread, monkeypatch):
     small = dict(cell="gru", hidden=6, steps=2, rows=6, batch=4, bells=4)
     notations = ("&x14.12.34,14", "&x14x34,12", "&x14.12.34,12")  # of the same four changes
     methods = tuple(Method(f"Method {i}", 4, notation) for i, notation in enumerate(notations))
-    fewer = dict(CONDITIONS={"one": (small, 1)}, COUNT=6, FITTED=20, JUDGED=6, FIRST=4, EDITED=5, LEAST=2)
+    fewer = dict(CONDITIONS={"one": (small, 1)}, COUNT=12, FITTED=20, JUDGED=6, FIRST=4, EDITED=5, LEAST=2)
     for name, value in fewer.items():
         monkeypatch.setattr(call_ringers, name, value)
     monkeypatch.setattr(call_ringers, "tables", lambda: Tables(methods, ()))
