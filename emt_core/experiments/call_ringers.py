@@ -4,7 +4,7 @@ they hold their bells?"""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,6 @@ class CallRinger(Line):
     @property
     def label(self) -> str:
         return f"call-changes-{self.cell}-N{self.hidden}-s{self.seed}"
-
-    @property
-    def alike(self) -> CallRinger:
-        return replace(self, seed=0)
 
 
 def network(condition: str, seed: int) -> CallRinger:

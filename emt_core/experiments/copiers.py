@@ -4,7 +4,7 @@ how do they hold the letters?"""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,6 @@ class Copier(Line):
     @property
     def label(self) -> str:
         return f"source-{self.cell}-N{self.hidden}-s{self.seed}"
-
-    @property
-    def alike(self) -> Copier:
-        return replace(self, seed=0)
 
 
 def network(condition: str, seed: int) -> Copier:

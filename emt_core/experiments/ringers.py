@@ -4,7 +4,7 @@ hold their bells."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +78,6 @@ class Ringer(Line):
     @property
     def label(self) -> str:
         return f"{self.method.replace(' ', '-').lower()}-{self.cell}-N{self.hidden}-s{self.seed}"
-
-    @property
-    def alike(self) -> Ringer:
-        return replace(self, seed=0)
 
 
 def network(condition: str, seed: int) -> Ringer:
