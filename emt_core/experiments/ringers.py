@@ -35,6 +35,7 @@ LATER_LEADS = (1, 2, 4)  # leads after which a basis is tried again
 MINIMUS: dict[str, Any] = {"method": "Plain Bob Minimus", "hidden": 64, "steps": 1500, "horizons": (8, 16, 24, 36, 48)}
 DOUBLES: dict[str, Any] = {"method": "Plain Bob Doubles", "hidden": 128, "steps": 2500, "horizons": (10, 20, 40, 60)}
 MINOR: dict[str, Any] = {"method": "Plain Bob Minor", "hidden": 192, "steps": 3000, "horizons": (12, 24, 60, 90)}
+TRIPLES: dict[str, Any] = {"method": "Plain Bob Triples", "hidden": 256, "steps": 3000, "horizons": (14, 28, 84, 126)}
 GATED: dict[str, Any] = MINIMUS | {"hidden": 32, "lr": 5e-3, "horizons": (8, 16, 24)}
 #: all conditions by name: the fields of a :class:`Ringer` that they set, and how many seeds are trained
 CONDITIONS: dict[str, tuple[dict[str, Any], int]] = {
@@ -46,6 +47,7 @@ CONDITIONS: dict[str, tuple[dict[str, Any], int]] = {
     "doubles gru": (DOUBLES | {"cell": "gru", "hidden": 64, "lr": 4e-3, "steps": 1300}, 2),
     "doubles elman free": (DOUBLES | {"free": True}, 2),
     "minor elman": (MINOR, 3),
+    "triples elman": (TRIPLES, 1),
     "cambridge elman": (MINOR | {"method": "Cambridge Surprise Minor", "horizons": (12, 24, 48, 120)}, 3),
 }
 
