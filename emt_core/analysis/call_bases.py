@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from emt_core.analysis.edits import random_edit
 from emt_core.analysis.phase_bases import Rung, explained, fit, swapped
 from emt_core.networks import Reader
 from emt_core.support.checks import Index, integer
@@ -92,24 +93,23 @@ def one_basis(run: Called, task: CallChanges, changes: Sequence[Change], first: 
     return torch.nn.functional.pad(basis, (0, 0, 0, 1))
 
 
-def how_held(
+def shared(
     fitted: Called, others: Called, task: CallChanges, changes: Sequence[Change], first: Index = 1
 ) -> dict[str, Float[Tensor, "M"]]:
-    """R² on the runs ``others`` of bases that are fitted to ``fitted``, means over at least two changes: of each
-    change's ``own`` basis; of that ``other`` change's which serves best; and of ``one`` for all. The last two have the
-    constants that fit the judged states best."""
+    """How much changes share: R² on the runs ``others`` of bases that are fitted to ``fitted``, means over at least two
+    changes, of the ``other`` change's basis that serves best, and of ``one`` for all; both with the constants that fit
+    the judged states best. A change's own basis is that of :func:`by_history` with depth 1."""
     each, one = bases(fitted, task, changes, first), one_basis(fitted, task, changes, first)
     parts = [after(others, change, first) for change in changes]
 
     def judged(basis: Tensor, part: Rung) -> Tensor:
         return explained(centred(basis, part, task), part, task.signs, 0)
 
-    own = [explained(basis, part, task.signs, 0) for basis, part in zip(each, parts, strict=True)]
     other = [
         torch.stack([judged(basis, part) for i, basis in enumerate(each) if i != j]).amax(0)
         for j, part in enumerate(parts)
     ]
-    found = {"own": own, "other": other, "one": [judged(one, part) for part in parts]}
+    found = {"other": other, "one": [judged(one, part) for part in parts]}
     return {name: torch.stack(values).mean(0) for name, values in found.items()}
 
 
@@ -178,13 +178,12 @@ def swap_edits(
     wrong = (which + torch.randint(1, len(changes), which.shape, generator=generator)) % len(changes)
     at = torch.arange(len(which))
     edit, other = (every[index, :, at].transpose(0, 1) for index in (which, wrong))
-    along = torch.randn(h.shape, generator=generator, dtype=h.dtype)
     source = rung(torch.arange(row.shape[1]).expand_as(row), run.changes[:t])[t]
     begun = torch.empty_like(new).scatter_(1, source, new)
     starts = {
         "edit": h + edit,
         "another change's basis": h + other,
-        "random": h + along * (edit.norm(dim=2, keepdim=True) / along.norm(dim=2, keepdim=True)),
+        "random": random_edit(h, h + edit, generator),
         "nothing": h,
         "swapped from the start": ring(network, task, begun, run.changes[:t]).states[:, t],
     }
@@ -205,7 +204,7 @@ def next_rows(
     changes: Sequence[Change],
     run: Called,
     t: Index,
-    met: Collection[tuple[Change, Change]],
+    met: Collection[tuple[Change, ...]],
 ) -> tuple[dict[str, Float[Tensor, "C C"]], Int[Tensor, "C C"]]:
     """Call each change next, from the states at row t of one network's runs, of those only that are right there. For
     each pair (last change, next change) the share of the rows rung that are right in every sign, NaN where there is

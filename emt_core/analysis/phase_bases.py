@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from emt_core.analysis.edits import random_edit
 from emt_core.networks import VectorNetwork
 from emt_core.support.checks import Index, integer, number
 from emt_core.tasks.change_ringing import Change, ChangeRinging, right_rows
@@ -101,12 +102,11 @@ def swap_edits(
     new = swapped(row, generator)
     change = task.encode(new, torch.float64) - task.encode(row, torch.float64)
     edit = change @ basis[:, :-1]
-    along = torch.randn(h.shape, generator=generator, dtype=h.dtype)
     made = ring(network, task, [tuple(each) for each in begun(task, new, t).tolist()], t + 1)
     starts = {
         "edit": h + edit,
         "other phase": h + change @ other[:, :-1],
-        "random": h + along * (edit.norm(dim=2, keepdim=True) / along.norm(dim=2, keepdim=True)),
+        "random": random_edit(h, h + edit, generator),
         "nothing": h,
         "written": written(basis, task, new),
         "swapped from the start": made.states[:, t],

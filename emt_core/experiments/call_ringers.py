@@ -13,16 +13,14 @@ import torch
 from torch import Tensor
 
 from emt_core.analysis import call_bases
-from emt_core.experiments import jobs
+from emt_core.experiments import jobs, own_networks
 from emt_core.experiments.provenance import number
-from emt_core.experiments.table import Line, Swept, about, drive, seeded, takes, under, weights_file
-from emt_core.networks import Reader, cell_named, save
+from emt_core.experiments.table import Line, Swept, drive, seeded, takes, under
+from emt_core.networks import Reader, cell_named
 from emt_core.support import checks
 from emt_core.support.random_streams import seeds_of, stream
-from emt_core.tasks.call_changes import CallChanges, called, changes_of, pairs_of
+from emt_core.tasks.call_changes import CallChanges, called, changes_of, stretches_of
 from emt_core.tasks.change_ringing import Change, Method, split_rows, tables
-from emt_core.training import own_task
-from emt_core.training.until_flat import Recipe
 
 HELD = 0.25  #: of the methods, and of the rows to begin with, are held out
 COUNT = 60  # rows of a block, the share of which that is right is a column
@@ -117,7 +115,7 @@ def walks(kind: str, methods: Sequence[Method], batch: int, count: int, draw: to
     """(count, batch, n) changes drawn at random from those of the methods: any of them ("random"); any but the last one
     ("unrepeated"), since no true method calls a change twice in a row; or any that follows the last one somewhere in
     these methods ("pairs")."""
-    every, met = changes_of(methods), pairs_of(methods)
+    every, met = changes_of(methods), stretches_of(methods, 2)
     ways = {"random": lambda a, b: True, "unrepeated": lambda a, b: a != b, "pairs": lambda a, b: (a, b) in met}
     may = torch.tensor([[ways[kind](a, b) for b in every] for a in every]).double()
     at = [torch.randint(len(every), (batch,), generator=draw)]
@@ -130,7 +128,7 @@ def pair_steps(model: Reader, task: CallChanges, bases: call_bases.Bases, run: c
     """Single changes after others, at the rows of a lead from EDITED on: shares of right rows after changes that they
     have met, also rewritten alike, which is to change little; after themselves; and after changes that they have never
     met, themselves left out, with each of the rewritten states, over the pairs for which all of these are defined."""
-    changes, met = changes_of(task.methods), pairs_of(task.methods)
+    changes, met = changes_of(task.methods), stretches_of(task.methods, 2)
     hits = {name: torch.zeros(len(changes), len(changes), dtype=torch.float64) for name in call_bases.REWRITTEN}
     cases = {name: torch.zeros_like(values) for name, values in hits.items()}
     for t in lead_from(task):
@@ -170,8 +168,8 @@ def measure(model: Reader, line: CallRinger) -> dict[str, float | None]:
     rows = lead_from(task)
     fitted = call_bases.ring(model, task, *calls(line.bells, "trained", 0, FITTED, COUNT))
     others = call_bases.ring(model, task, *calls(line.bells, "held_out", 1, JUDGED, rows.stop + COUNT))
-    held = call_bases.how_held(fitted, others, task, changes, FIRST)
-    found |= {f"explained_{name}": value[0] for name, value in held.items()}
+    shared = call_bases.shared(fitted, others, task, changes, FIRST)
+    found |= {f"explained_{name}": value[0] for name, value in shared.items()}
     for depth in DEPTHS:
         found[f"explained_{depth}"] = call_bases.by_history(fitted, others, task, depth, FIRST, LEAST)[0][0]
     bases, draw = call_bases.bases(fitted, task, changes, FIRST), stream(line.seed, "edit")
@@ -183,24 +181,11 @@ def measure(model: Reader, line: CallRinger) -> dict[str, float | None]:
 
 
 def train(place: jobs.Place, lines: Sequence[CallRinger], device: str, checkpoint_every: int) -> list[dict] | None:
-    """Train networks that differ in their seed alone, save them, and measure each; None if stopped."""
+    """As :func:`emt_core.experiments.own_networks.train`; the score is the share of the signs' variance explained."""
     first = lines[0]
-    recipe = Recipe(steps=first.steps, lr=first.lr, decay=0.01, batch=first.batch, every=500, patience=0)
     heard = tuple(map(tuple, starts(first.bells)[0].tolist()))
-    run = own_task.fit(
-        CallChanges(split_methods(first.bells)[0], first.rows, heard).task, cell=first.cell, hidden=first.hidden,
-        seeds=[line.seed for line in lines], recipe=recipe, held_out=512, checkpoint=place.checkpoint,
-        checkpoint_every=checkpoint_every, device=device, stop=place.stop, progress=False,
-    )  # fmt: skip
-    if place.stop.is_set():
-        return None
-    rows = []
-    for m, line in enumerate(lines):
-        model = run.model[m].to("cpu")
-        save(model, place.folder / weights_file(line.key), about(line, device, status=run.status[m]))
-        said: dict[str, Any] = {"status": run.status[m], "score": number(run.score[m])}
-        rows.append(said | {"loss": number(run.losses[-1, m])} | measure(model, line))
-    return rows
+    task = CallChanges(split_methods(first.bells)[0], first.rows, heard).task
+    return own_networks.train(place, lines, device, checkpoint_every, task, measure)
 
 
 @takes(drive)

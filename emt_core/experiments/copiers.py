@@ -12,16 +12,14 @@ from typing import Any
 import torch
 
 from emt_core.analysis import copying
-from emt_core.experiments import jobs
+from emt_core.experiments import jobs, own_networks
 from emt_core.experiments.provenance import number
-from emt_core.experiments.table import Line, Swept, about, drive, seeded, takes, under, weights_file
-from emt_core.networks import Reader, cell_named, save
+from emt_core.experiments.table import Line, Swept, drive, seeded, takes, under
+from emt_core.networks import Reader, cell_named
 from emt_core.support import checks
 from emt_core.support.random_streams import seeds_of, stream
 from emt_core.tasks.own import OwnTask
 from emt_core.tasks.source_text import LETTERS, Source, held_out, standard_library, windows
-from emt_core.training import own_task
-from emt_core.training.until_flat import Recipe
 
 LENGTHS = range(1, 16)  # of names, each a column
 STRANGE = 300  # names of random letters of each length
@@ -155,27 +153,9 @@ def task(line: Copier) -> OwnTask:
 
 
 def train(place: jobs.Place, lines: Sequence[Copier], device: str, checkpoint_every: int) -> list[dict] | None:
-    """Train networks that differ in their seed alone, save them, and measure each; None if stopped."""
-    first = lines[0]
-    recipe = Recipe(steps=first.steps, lr=first.lr, decay=0.01, batch=first.batch, every=500, patience=0)
-    run = own_task.fit(
-        task(first), cell=first.cell, hidden=first.hidden, inputs=first.inputs, seeds=[line.seed for line in lines],
-        recipe=recipe, held_out=512, checkpoint=place.checkpoint, checkpoint_every=checkpoint_every, device=device,
-        stop=place.stop, progress=False,
-    )  # fmt: skip
-    if place.stop.is_set():
-        return None
-    rows = []
-    for m, line in enumerate(lines):
-        model = run.model[m].to("cpu")
-        save(model, place.folder / weights_file(line.key), about(line, device, status=run.status[m]))
-        said: dict[str, Any] = {
-            "status": run.status[m],
-            "characters": number(run.score[m]),
-            "loss": number(run.losses[-1, m]),
-        }
-        rows.append(said | measure(model, line))
-    return rows
+    """As :func:`emt_core.experiments.own_networks.train`; the score is that of predicting characters."""
+    given = task(lines[0]), measure, "characters"
+    return own_networks.train(place, lines, device, checkpoint_every, *given, inputs=lines[0].inputs)
 
 
 @takes(drive)

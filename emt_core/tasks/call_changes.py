@@ -25,9 +25,10 @@ def changes_of(methods: Sequence[Method]) -> tuple[Change, ...]:
     return tuple(sorted({change for method in methods for change in method.changes}))
 
 
-def pairs_of(methods: Sequence[Method]) -> set[tuple[Change, Change]]:
-    """All pairs of changes that follow each other in the methods, the first change of a lead after the last one too."""
-    return {(method.changes[t - 1], method.changes[t]) for method in methods for t in range(method.lead)}
+def stretches_of(methods: Sequence[Method], length: Index) -> set[tuple[Change, ...]]:
+    """All stretches of so many changes that follow each other in the methods, which go on from lead to lead."""
+    count, each = integer("length", length, 1), [(method, t) for method in methods for t in range(method.lead)]
+    return {tuple(m.changes[(t + k) % m.lead] for k in range(count)) for m, t in each}
 
 
 def rung(starts: Int[Tensor, "B n"], changes: Int[Tensor, "K B n"]) -> Int[Tensor, "T B n"]:

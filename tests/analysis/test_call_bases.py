@@ -7,7 +7,7 @@ from emt_core.analysis import call_bases, phase_bases
 from emt_core.networks import Reader
 from emt_core.networks.elman import Elman
 from emt_core.support.random_streams import stream
-from emt_core.tasks.call_changes import CallChanges, called, changes_of, pairs_of
+from emt_core.tasks.call_changes import CallChanges, called, changes_of, stretches_of
 from emt_core.tasks.change_ringing import Method, parse_change, right_rows, split_rows
 from emt_core.theory import ringing
 
@@ -54,10 +54,11 @@ def test_states_lie_in_the_basis_of_the_last_change():
     """Of the six numbers that a place has as u⁺ and u⁻, those of the open gates hold the content: rows that stay swap
     no units with those that move. Changes that share an open gate share its directions, so that others explain some."""
     fitted, others = run(conducted()), run(conducted(), HELD, method=OTHER)
-    held = call_bases.how_held(fitted, others, TASK, CHANGES, 12)
-    assert {name: value.shape for name, value in held.items()} == dict.fromkeys(("own", "other", "one"), (1,))
-    assert 1 - float(held["own"]) < 1e-6
-    assert float(held["other"]) < 0.5 and float(held["one"]) < 0.9
+    own, covered = call_bases.by_history(fitted, others, TASK, 1, 12)
+    assert own.shape == (1,) and 1 - float(own) < 1e-6 and 0.8 < covered < 1  # the other method has a change more
+    shared = call_bases.shared(fitted, others, TASK, CHANGES, 12)
+    assert {name: value.shape for name, value in shared.items()} == dict.fromkeys(("other", "one"), (1,))
+    assert float(shared["other"]) < 0.5 and float(shared["one"]) < 0.9
     cross = CHANGES.index(parse_change("x", 6))  # all places swap: no gate of a place that stays is open
     basis = call_bases.bases(fitted, TASK, CHANGES, 12)[cross][0, :-1]
     still = torch.tensor([p == q for p in range(6) for q in (p - 1, p, p + 1) if 0 <= q < 6])
@@ -68,8 +69,9 @@ def test_states_lie_in_the_basis_of_the_last_change():
 def test_what_explains_is_judged_with_its_own_constant_and_others_by_the_best():
     fitted, others = run(conducted()), run(conducted(), HELD, method=OTHER)
     shifted = call_bases.Called(others.inputs, others.states + 0.5, others.rows, others.changes)
-    plain, moved = (call_bases.how_held(fitted, own, TASK, CHANGES, 12) for own in (others, shifted))
-    assert float(moved["own"]) < float(plain["own"]) - 0.1
+    plain, moved = (call_bases.shared(fitted, own, TASK, CHANGES, 12) for own in (others, shifted))
+    right, wrong = (float(call_bases.by_history(fitted, own, TASK, 1, 12)[0]) for own in (others, shifted))
+    assert wrong < right - 0.1
     for name in ("other", "one"):
         assert float(moved[name]) == pytest.approx(float(plain[name]), abs=1e-9)
     each = call_bases.bases(fitted, TASK, CHANGES, 12)
@@ -192,7 +194,7 @@ def test_what_is_no_edit():
 def test_a_network_that_moves_every_change_alike_rings_pairs_that_never_met():
     """Also from states that are rewritten as if another change had been last: all are read in one way."""
     others, every = run(conducted(), HELD, method=OTHER), changes_of((OTHER,))
-    fitted, met = call_bases.bases(others, TASK, every), pairs_of((OTHER,))
+    fitted, met = call_bases.bases(others, TASK, every), stretches_of((OTHER,), 2)
     shares, cases = call_bases.next_rows(conducted(), TASK, fitted, every, others, 14, met)
     assert [*shares] == [*call_bases.REWRITTEN]
     i = every.index(OTHER.changes[13 % 12])
@@ -222,7 +224,3 @@ def test_pairs_are_told_apart_and_states_rewritten():
     assert last != friend and (shares["as met"][last] == 1).all()
     for name in ("as it is", "alike", "as never met", "directions as met", "constant as met"):
         assert (shares[name][last] == 0).all(), name
-
-
-def test_pairs_of_methods():
-    assert pairs_of((Method("Original", 6, "x16"),)) == {tuple(p) for p in (BOB.changes[:2], BOB.changes[1::-1])}

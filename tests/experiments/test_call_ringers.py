@@ -1,7 +1,6 @@
 """Call changes as an experiment: conditions, methods held out, what is measured, and the sweep."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -15,7 +14,7 @@ from emt_core.experiments.table import weights_file
 from emt_core.networks import Reader, load
 from emt_core.networks.elman import Elman
 from emt_core.support.random_streams import stream
-from emt_core.tasks.call_changes import CallChanges, called, changes_of, pairs_of
+from emt_core.tasks.call_changes import CallChanges, called, changes_of, stretches_of
 from emt_core.tasks.change_ringing import Method, Tables, split_rows
 from emt_core.theory import ringing
 from emt_core.training import own_task
@@ -29,12 +28,6 @@ NOTATIONS = {  # all of the same four changes, of which some never follow each o
     "Again": "&x14x34,12",
     "Untrue": "x.x.14.14",
 }
-
-
-@pytest.fixture
-def thread():
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
 
 
 @pytest.fixture
@@ -54,15 +47,6 @@ def small(monkeypatch):
 def conducted() -> Reader:
     W_uh, W_hh, W_r, b = (w[None] for w in ringing.conducted(4, 2))
     return Reader(Elman(W_hh=W_hh, W_uh=W_uh, b=b), W_r, torch.zeros(1, 8, dtype=torch.float64))
-
-
-def test_every_condition_makes_a_network_of_its_own():
-    made = {name: call_ringers.network(name, 3) for name in call_ringers.CONDITIONS}
-    assert len({line.key for line in made.values()}) == len(made) and {line.seed for line in made.values()} == {3}
-    for name, (given, _) in call_ringers.CONDITIONS.items():
-        assert {field: getattr(made[name], field) for field in given} == given
-        assert CallRinger.of_row(made[name].columns()) == made[name]
-    assert not any("," in name for name in made)  # the command line splits there
 
 
 def test_what_is_no_network(tmp_path, thread):
@@ -96,7 +80,7 @@ def test_calls_are_those_of_their_kind(small):
                 assert torch.equal(changes[:, b], called(methods[b // 5], 20))
     trained = call_ringers.split_methods(4)[0]
     known = {*changes_of(trained)}
-    seen = {(m.changes[t - 1], m.changes[t]) for m in trained for t in range(m.lead)}
+    seen = stretches_of(trained, 2)
     drawn = {kind: call_ringers.calls(4, kind, 1, 50, 24)[1] for kind in call_ringers.WALKS}
     for changes in drawn.values():
         assert {tuple(each) for each in changes.flatten(0, 1).tolist()} == known and changes.shape == (24, 50, 4)
@@ -121,8 +105,8 @@ def test_a_network_written_down_rings_what_it_is_called(small):
     for kind in call_ringers.KINDS:
         assert found[f"{kind}_first"] == found[f"{kind}_tenth"] == 1
     assert found["edit"] == found["swapped_from_the_start"] == 1 and found["nothing"] == 0
-    assert found["explained_own"] > 0.999 and max(found["explained_one"], found["explained_other"]) < 0.9
-    assert found["explained_1"] == pytest.approx(found["explained_own"], abs=1e-6) and found["explained_2"] > 0.999
+    assert max(found["explained_one"], found["explained_other"]) < 0.9
+    assert min(found["explained_1"], found["explained_2"]) > 0.999
     pairs = {name: value for name, value in found.items() if name.startswith("pair_")}
     assert pairs.pop("pair_never_met") > 0 and all(share == 1 for share in pairs.values()) and len(pairs) == 9
     assert found["another_changes_basis"] == 1 and found["random"] < 0.9  # all are read in one way
@@ -148,7 +132,7 @@ def test_the_sweep_trains_saves_and_measures(small, tmp_path, thread):
 
 def test_a_network_that_is_wrong_where_changes_never_met(small, monkeypatch):
     """Shares are of pairs: right after what it met, also rewritten as if that were last, and wrong otherwise."""
-    met = pairs_of(call_ringers.split_methods(4)[0])
+    met = stretches_of(call_ringers.split_methods(4)[0], 2)
 
     def stepped(model, task, bases, changes, run, t, given):
         known = torch.tensor([[float((a, b) in met) for b in changes] for a in changes]).double()

@@ -1,7 +1,6 @@
 """Names in source text as an experiment: conditions, what is measured, and the sweep."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -21,12 +20,6 @@ NAMES = ("value", "path", "reader", "parent", "target", "stream", "format", "pre
 
 
 @pytest.fixture
-def thread():
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
-@pytest.fixture
 def small(monkeypatch):
     """Small networks, not for long, on a short text."""
     lines = [f"    def of_{n}(self, {n}):\n        self.{n} = {n}\n        return other, things\n" for n in NAMES]
@@ -42,15 +35,6 @@ def small(monkeypatch):
 def untrained() -> Reader:
     V = len(CHARACTERS)
     return Reader.init(cell_named("gru"), V, 8, [stream(0, "network")], vocabulary=V, inputs=4)
-
-
-def test_every_condition_makes_a_network_of_its_own():
-    made = {name: copiers.network(name, 3) for name in copiers.CONDITIONS}
-    assert len({line.key for line in made.values()}) == len(made) and {line.seed for line in made.values()} == {3}
-    for name, (given, _) in copiers.CONDITIONS.items():
-        assert {field: getattr(made[name], field) for field in given} == given
-        assert Copier.of_row(made[name].columns()) == made[name]
-    assert not any("," in name for name in made)  # the command line splits there
 
 
 def test_what_is_no_network(tmp_path, thread):

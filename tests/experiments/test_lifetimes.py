@@ -3,7 +3,6 @@
 import csv
 import math
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,13 +28,6 @@ from emt_core.training import variable_binding as train
 BITS = VariableBinding.repeat_copy(3, 2)
 RECIPE = {"hidden": 8, "steps": 20, "horizons": (3, 4), "batch": 5, "test_horizon": 9}
 TINY = {"tiny": {}, "noisy": {"noise": 0.1}, "gru": {"cell": "gru"}, "biased": {"start": "biased"}}
-
-
-@pytest.fixture
-def thread():
-    """One worker, in this process."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
 
 
 @pytest.fixture

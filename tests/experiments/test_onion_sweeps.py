@@ -49,13 +49,6 @@ OF_GRUS = dict(gru_steps=STEPS, gru_recipe=RECIPE)
 ONE = dict(variants=["autoregressive"], seeds=[0])
 
 
-@pytest.fixture
-def thread():
-    """One worker, in this process."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
 @pytest.fixture(autouse=True)
 def one_thread_per_product():
     """As in a sweep's jobs: the bits of what is learned here, to compare with, depend on it."""

@@ -3,7 +3,6 @@
 import csv
 import math
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +32,6 @@ TINY = {"tiny": (SMALL, 2), "gru": (SMALL | {"cell": "gru"}, 1), "free": (SMALL 
 
 
 @pytest.fixture
-def thread():
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
-@pytest.fixture
 def small(monkeypatch):
     """Small networks, not for long, and no need of the package that has the tables."""
     for name, value in dict(CONDITIONS=TINY, STARTS=2, ITERATIONS=2, SETTLED=1, COURSES=(1, 2)).items():
@@ -56,15 +49,6 @@ def clocked() -> VectorNetwork:
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------
-
-
-def test_every_condition_makes_a_network_of_its_own():
-    made = {name: ringers.network(name, 3) for name in ringers.CONDITIONS}
-    assert len({line.key for line in made.values()}) == len(made) and {line.seed for line in made.values()} == {3}
-    for name, (given, _) in ringers.CONDITIONS.items():
-        assert {field: getattr(made[name], field) for field in given} == given
-        assert Ringer.of_row(made[name].columns()) == made[name]
-    assert not any("," in name for name in made)  # the command line splits there
 
 
 def test_what_is_no_network(tmp_path, thread):

@@ -5,7 +5,6 @@ import json
 import math
 import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,12 +44,6 @@ from ship import KINDS, ship  # noqa: E402
 
 SHIPPED = ROOT / "book" / "data"
 SMALL = dict(hidden=4, batch=5, horizons=(3,), every=7, test_horizon=9)
-
-
-@pytest.fixture
-def thread():
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
 
 
 def read(path: Path) -> tuple[dict[str, str], list[dict]]:

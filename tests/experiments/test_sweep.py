@@ -45,13 +45,6 @@ OLDER = Path(__file__).parent / "older"  # as version 0.1.0 wrote them, before k
 VERSIONS = ("device", "cpu", "torch", "numpy", "python")
 
 
-@pytest.fixture
-def thread():
-    """One worker, in this process."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
 @pytest.fixture(autouse=True)
 def unchanged_threads():
     def threads() -> list[int]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from emt_core.support.random_streams import stream
-from emt_core.tasks.call_changes import CallChanges, called, changes_of, rung
+from emt_core.tasks.call_changes import CallChanges, called, changes_of, rung, stretches_of
 from emt_core.tasks.change_ringing import Method, parse_change, spelled, split_rows
 from emt_core.training import own_task
 
@@ -16,6 +16,16 @@ def test_the_changes_of_methods_each_once():
     written = [("x", 6), ("16", 6), ("12", 6), ("14", 6)]
     assert set(changes_of((BOB, REVERSE))) == {parse_change(*each) for each in written}
     assert list(changes_of((BOB, REVERSE))) == sorted(changes_of((REVERSE, BOB, BOB)))
+
+
+def test_stretches_go_on_from_lead_to_lead():
+    x, stay = parse_change("x", 6), parse_change("16", 6)
+    original = Method("Original", 6, "x16")
+    assert stretches_of((original,), 1) == {(x,), (stay,)}
+    assert stretches_of((original, original), 3) == {(x, stay, x), (stay, x, stay)}
+    assert len(stretches_of((BOB,), 12)) == 12 and (BOB.changes[-1], BOB.changes[0]) in stretches_of((BOB,), 2)
+    with pytest.raises(ValueError, match=r"^length must be at least 1, got 0"):
+        stretches_of((BOB,), 0)
 
 
 @pytest.mark.parametrize("method", [BOB, REVERSE], ids=lambda m: m.title)
