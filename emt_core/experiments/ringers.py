@@ -47,7 +47,7 @@ CONDITIONS: dict[str, tuple[dict[str, Any], int]] = {
     "doubles gru": (DOUBLES | {"cell": "gru", "hidden": 64, "lr": 4e-3, "steps": 1300}, 2),
     "doubles elman free": (DOUBLES | {"free": True}, 2),
     "minor elman": (MINOR, 3),
-    "triples elman": (TRIPLES, 1),
+    "triples elman": (TRIPLES, 2),
     "cambridge elman": (MINOR | {"method": "Cambridge Surprise Minor", "horizons": (12, 24, 48, 120)}, 3),
 }
 
