@@ -106,7 +106,7 @@ def attentive_manager():
 
 
 def run_notebook(notebook, output: Path | None, parameters: dict | None = None):
-    """Run a notebook by papermill with book/ as its folder; output grows as cells finish; raises where one does.
+    """Run a notebook by papermill with book/ as its folder; what ran is written also where a cell raises.
 
     Kernels talk through files of their own: TCP ports are chosen before they are taken, and kernels that start at the
     same moment may choose the same one.
@@ -126,6 +126,7 @@ def run_notebook(notebook, output: Path | None, parameters: dict | None = None):
                 kernel_manager_class=attentive_manager(),
                 cwd=BOOK,
                 progress_bar=False,
+                request_save_on_cell_execute=False,  # once at the end: the more a page draws, the longer each saving takes
                 config=Config(KernelManager={"transport": "ipc", "ip": f"{scratch}/kernel"}),
                 extra_arguments=["--log-level=CRITICAL"],  # the kernel's remarks on its own sockets
             )

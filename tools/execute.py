@@ -115,13 +115,13 @@ def execute(chapter: str, profile: str, build: Path) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     for left_over in target.parent.glob(f".{chapter}.*.ipynb"):  # by a build that was killed
         left_over.unlink()
-    growing = target.parent / f".{chapter}.{os.getpid()}.ipynb"
+    unfinished = target.parent / f".{chapter}.{os.getpid()}.ipynb"
     start = time.perf_counter()
     try:
         check_parameters(notebook, parameters, chapter)
-        done = run_notebook(notebook, growing, parameters)
-        nbformat.write(finish(done, digest, profile, time.perf_counter() - start, parameters), growing)
-        growing.replace(target)
+        done = run_notebook(notebook, unfinished, parameters)
+        nbformat.write(finish(done, digest, profile, time.perf_counter() - start, parameters), unfinished)
+        unfinished.replace(target)
     except Exception as error:
         target.unlink(missing_ok=True)
         if not isinstance(
@@ -129,13 +129,13 @@ def execute(chapter: str, profile: str, build: Path) -> int:
         ):  # a dead kernel, an unknown parameter, a full disk: ours to see
             raise
         print(describe_failure(chapter, error), file=sys.stderr)
-        if growing.exists():
+        if unfinished.exists():
             failed.parent.mkdir(parents=True, exist_ok=True)
-            growing.replace(failed)
+            unfinished.replace(failed)
             print(f"\nNothing of {chapter} is published; the notebook as far as it came: {failed}", file=sys.stderr)
         return 1
     finally:
-        growing.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     print(f"executed  {chapter} ({profile}) in {time.perf_counter() - start:.0f} s", flush=True)
     return 0
 
