@@ -117,7 +117,7 @@ def test_page_loads_alone_and_is_accessible(browser, origin, path):
         page.add_script_tag(path=AXE)
         assert page.locator(".math:not(:has(.katex-html)), .katex-error").count() == 0, "formulas are not drawn"
         found = {}
-        for scheme, rules in {"light": [], "dark": ["color-contrast"]}.items():  # a scheme changes colours, nothing else
+        for scheme, rules in {"light": [], "dark": ["color-contrast"]}.items():  # a scheme changes colours alone
             page.evaluate(
                 "s => { document.documentElement.dataset.theme = document.documentElement.dataset.mode = s; }", scheme
             )

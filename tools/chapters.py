@@ -126,7 +126,7 @@ def run_notebook(notebook, output: Path | None, parameters: dict | None = None):
                 kernel_manager_class=attentive_manager(),
                 cwd=BOOK,
                 progress_bar=False,
-                request_save_on_cell_execute=False,  # once at the end: the more a page draws, the longer each saving takes
+                request_save_on_cell_execute=False,  # once at its end: saving takes long where much is drawn
                 config=Config(KernelManager={"transport": "ipc", "ip": f"{scratch}/kernel"}),
                 extra_arguments=["--log-level=CRITICAL"],  # the kernel's remarks on its own sockets
             )

@@ -86,15 +86,20 @@ class Reader(Network):
             inputs = rows(self.embedding, inputs)
         return self.cell.step(h, inputs)
 
-    def encode(self, inputs: Inputs) -> Float[Tensor, "M B n"]:
-        """The state in which each sequence leaves the network, read from the state zero."""
-        return self.trajectory(inputs)[:, -1]
+    def encode(self, inputs: Inputs, start: Float[Tensor, "M B n"] | None = None) -> Float[Tensor, "M B n"]:
+        """The state in which each sequence leaves the network, read from the state ``start``, zero if not given."""
+        return self.trajectory(inputs, start)[:, -1]
 
-    def trajectory(self, inputs: Inputs) -> Float[Tensor, "M T B n"]:
-        """The states after each step, from the state zero; of :class:`~emt_core.tasks.sequences.Sequences`, one that is
-        over keeps its last one."""
+    def trajectory(self, inputs: Inputs, start: Float[Tensor, "M B n"] | None = None) -> Float[Tensor, "M T B n"]:
+        """The states after each step, from the state ``start``, zero if not given; of
+        :class:`~emt_core.tasks.sequences.Sequences`, one that is over keeps its last one."""
         table, places, active = self._tokens(inputs) if self.embedding is not None else self._vectors(inputs)
-        return self.cell.scan(table)(places, self.cell.zero_state(places.shape[2]), active)
+        zero = self.cell.zero_state(places.shape[2])
+        if start is None:
+            start = zero
+        elif start.shape != zero.shape:
+            raise ValueError(f"start must have shape {tuple(zero.shape)}, got {tuple(start.shape)}")
+        return self.cell.scan(table)(places, start, active)
 
     def _tokens(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor | None]:
         """Rows to read, which of them at each step (M, T, B), and how many sequences go on."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -37,7 +38,7 @@ _CODES[[ord(c) for c in CHARACTERS]] = torch.arange(len(CHARACTERS))
 
 def encode(text: str) -> Int[Tensor, "T"]:
     """The numbers of its characters; "?" for what is none of :data:`CHARACTERS`."""
-    return _CODES[torch.tensor(list(text.encode("ascii", "replace")), dtype=torch.int64)]
+    return _CODES[np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8).astype(np.int64)]
 
 
 def decode(codes: Int[Tensor, "T"]) -> str:
@@ -94,9 +95,7 @@ def standard_library() -> Source:
     if not found:
         raise FileNotFoundError(f"the standard library's source files must lie in {root}, got none")
     texts = [path.read_text(encoding="utf8", errors="replace") for path in found]
-    text = "\n".join(texts).replace("\t", "    ").encode("ascii", "replace").decode()
-    known = set(CHARACTERS)
-    return Source("".join(c if c in known else "?" for c in text))
+    return Source(re.sub(r"[^\n -~]", "?", "\n".join(texts).replace("\t", "    ")))
 
 
 def windows(source: Source, length: Index = 160, *, near: float | int = 0.5, renamed: bool = False) -> OwnTask:

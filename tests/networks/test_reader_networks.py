@@ -79,6 +79,8 @@ def test_a_trajectory_is_step_after_step(what, cell):
         torch.testing.assert_close(states[:, t], h, rtol=0, atol=1e-12)  # scans sum in another order
     torch.testing.assert_close(model.read_out(h), model.says(inputs)[:, -1], rtol=0, atol=1e-12)
     assert torch.equal(model.step(h), model.cell.step(h))  # without an input
+    later = model.encode(inputs[:, 2:], model.encode(inputs[:, :2]))
+    torch.testing.assert_close(later, states[:, -1], rtol=0, atol=1e-12)
 
 
 @each_kind
@@ -141,6 +143,8 @@ def test_wrong_arguments_are_named():
         tokens.encode(read("tokens") - 1)
     with pytest.raises(SHAPE_ERRORS, match="tokens"):
         tokens.encode(read("vectors"))
+    with pytest.raises(SHAPE_ERRORS, match="start"):
+        tokens.encode(read("tokens"), torch.zeros(2, 1, N))
     for bad in (read("vectors")[..., :1], read("vectors", 3)):
         with pytest.raises(
             ValueError, match=r"^inputs must be vectors, shape \(2, T, B, 2\), got torch.float32, shape"
