@@ -21,6 +21,8 @@ from emt_core.tasks import Sequences
 Layers = Float[Tensor, "M L V n"]  #: the layers of each token at each position
 Mean = Float[Tensor, "M n"]  #: the mean state
 Tokens = Int[Tensor, "L B"]  #: sequences of one length
+#: sequences that are read together: with fewer a call costs more than its numbers, with more they leave the cache
+AT_ONCE = 1024
 
 
 @torch.no_grad()
@@ -41,13 +43,15 @@ def layers(
     tokens, batch = among, among.shape[1]
     if len(tokens) != length:
         raise ValueError(f"among must hold sequences of length {length}, got {len(tokens)}")
-    each = list(range(model.vocabulary)) if put is None else put.tolist()
+    each = torch.arange(model.vocabulary, device=tokens.device) if put is None else put
     V, found = len(each), []
+    parts = each.split(max(1, AT_ONCE // batch))
     for p in range(length):
         if shuffle is None:
-            found.append(torch.stack([states(model, _put(tokens, p, v)).mean(1) for v in each], dim=1))
+            means = [states(model, _put(tokens, p, some)).unflatten(1, (-1, batch)).mean(2) for some in parts]
+            found.append(torch.cat(means, dim=1))
             continue
-        every = torch.cat([states(model, _put(tokens, p, v)) for v in each], dim=1)
+        every = torch.cat([states(model, _put(tokens, p, some)) for some in parts], dim=1)
         order = torch.randperm(V * batch, generator=shuffle, device=shuffle.device).to(every.device)
         found.append(every[:, order].unflatten(1, (V, batch)).mean(2))
     at = torch.stack(found, dim=1)
@@ -194,10 +198,10 @@ def states(model: Encodes, tokens: Tokens) -> Float[Tensor, "M B n"]:
     return model.encode(Sequences.of_one_length(tokens[None]))
 
 
-def _put(tokens: Tokens, position: int, token: int) -> Tokens:
-    """The same sequences with one token at one position."""
-    put = tokens.clone()
-    put[position] = token
+def _put(tokens: Tokens, position: int, each: Int[Tensor, "V"]) -> Int[Tensor, "L VB"]:
+    """The same sequences once for each of some tokens, with that one at one position."""
+    put = tokens.repeat(1, len(each))
+    put[position] = each.repeat_interleave(tokens.shape[1])
     return put
 
 
