@@ -69,11 +69,10 @@ def in_a_scene(model: Reader, scene: Sequence[str] = SCENE) -> Functions:
     """One network as a reader of names alone, for all of :mod:`emt_core.analysis` and :mod:`emt_core.report`: its
     tokens are the LETTERS, which are read with the scene around them, and what it then writes. What is no letter is
     token V, the last."""
-    opening = encode(scene[0])[None, :, None]
 
     def read(tokens: Tensor) -> Tensor:
         batch = len(tokens)
-        opened = model.encode(opening).expand(-1, batch, -1)  # the same for all names: read once
+        opened = model.encode(encode(scene[0])[None, :, None]).expand(-1, batch, -1)  # one sequence for all names
         name = LETTER_CODES[tokens].mT
         said = [x for part in scene[1:] for x in (name, encode(part)[:, None].expand(-1, batch))]
         return model.encode(torch.cat(said)[None], opened)[0]

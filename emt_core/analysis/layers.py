@@ -226,12 +226,10 @@ def over_time(
     then of writing with the true tokens fed back. Those after the last step of reading are what :func:`layers` gives;
     before its token is read an effect is zero."""
     length, batch, V = integer("length", length, 1), integer("sequences", sequences, 1), model.vocabulary
-    tokens = torch.randint(V, (length, batch), generator=generator, device=generator.device).repeat(1, V)
+    tokens = torch.randint(V, (length, batch), generator=generator, device=generator.device)
     found = []
     for p in range(length):
-        put = tokens.clone()
-        put[p] = torch.arange(V, device=put.device).repeat_interleave(batch)
-        read = Sequences.of_one_length(put[None])
+        read = Sequences.of_one_length(_put(tokens, p, torch.arange(V, device=tokens.device))[None])
         steps = list(model.trajectory(read).unbind(1))
         for row in model.writing_inputs(read).unbind(1):
             steps.append(model.step(steps[-1], row))

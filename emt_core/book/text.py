@@ -7,7 +7,7 @@ made of a chapter has :func:`live` paragraphs there instead, which are written a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,13 @@ def percent(share: float, digits: int = 0) -> str:
     if share < 1 and rounded == 100:
         return f">{100 - step:.{digits}f}{SPACE}%"
     return f"{rounded:.{digits}f}{SPACE}%"
+
+
+def span(shares: Iterable[float], digits: int = 0) -> str:
+    """``span([0.7, 0.53, 0.6])``: "53 % to 70 %", the least and the largest share; one number where both read alike."""
+    each = [float(share) for share in shares]
+    low, high = percent(min(each), digits), percent(max(each), digits)
+    return low if low == high else f"{low} to {high}"
 
 
 def listed(items: Sequence[object], last: str = "and") -> str:

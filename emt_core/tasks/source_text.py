@@ -95,7 +95,7 @@ def standard_library() -> Source:
     if not found:
         raise FileNotFoundError(f"the standard library's source files must lie in {root}, got none")
     texts = [path.read_text(encoding="utf8", errors="replace") for path in found]
-    return Source(re.sub(r"[^\n -~]", "?", "\n".join(texts).replace("\t", "    ")))
+    return Source(re.sub(f"[^{re.escape(CHARACTERS)}]", "?", "\n".join(texts).replace("\t", "    ")))
 
 
 def windows(source: Source, length: Index = 160, *, near: float | int = 0.5, renamed: bool = False) -> OwnTask:

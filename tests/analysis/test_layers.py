@@ -10,6 +10,9 @@ from emt_core.networks import GRU, Elman, TokenNetwork
 from emt_core.networks.cell import rows
 from emt_core.tasks import Sequences
 
+# of three tokens with six sequences each: one, two or all at a time
+read_together = pytest.mark.parametrize("at_once", [1, 13, 1024])
+
 
 def gru(hidden: int, vocabulary: int, models: int = 2) -> TokenNetwork:
     return TokenNetwork.init(GRU, vocabulary, hidden, [torch.Generator().manual_seed(s) for s in range(models)])
@@ -20,7 +23,9 @@ def encode_one(model: TokenNetwork, sequence: tuple[int, ...]) -> torch.Tensor:
     return model.encode(Sequences(tokens, torch.full((1, 1), len(sequence))))[:, 0]
 
 
-def test_layers_are_means_over_the_sequences_that_were_drawn() -> None:
+@read_together
+def test_layers_are_means_over_the_sequences_that_were_drawn(monkeypatch, at_once) -> None:
+    monkeypatch.setattr(layers, "AT_ONCE", at_once)
     model = gru(5, 3)
     found, mean = layers.layers(model, 4, torch.Generator().manual_seed(7), sequences=6)
     drawn = torch.randint(3, (4, 6), generator=torch.Generator().manual_seed(7))
@@ -33,7 +38,9 @@ def test_layers_are_means_over_the_sequences_that_were_drawn() -> None:
     torch.testing.assert_close(mean, at.mean((1, 2)), rtol=1e-4, atol=1e-6)
 
 
-def test_shuffled_tokens_are_means_of_the_same_states_in_another_order() -> None:
+@read_together
+def test_shuffled_tokens_are_means_of_the_same_states_in_another_order(monkeypatch, at_once) -> None:
+    monkeypatch.setattr(layers, "AT_ONCE", at_once)
     model = gru(5, 3)
     options = dict(sequences=6, shuffle=torch.Generator().manual_seed(1))
     null, mean = layers.layers(model, 4, torch.Generator().manual_seed(7), **options)

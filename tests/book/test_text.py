@@ -113,6 +113,18 @@ def test_percent(share, digits, said):
     assert words(text.percent(share, digits)) == said
 
 
+@pytest.mark.parametrize(
+    ("shares", "digits", "said"),
+    [
+        ([0.7, 0.53, 0.6], 0, "53 % to 70 %"),
+        (np.array([0.501, 0.504]), 0, "50 %"),
+        ([0.501, 0.504], 1, "50.1 % to 50.4 %"),
+    ],
+)
+def test_span(shares, digits, said):
+    assert words(text.span(shares, digits)) == said
+
+
 def test_listed():
     assert text.listed([]) == "none"
     assert text.listed(["a"]) == "a"
